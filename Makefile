@@ -1,0 +1,40 @@
+# make check: what CI runs. PYTHON chooses the interpreter: make check PYTHON=python3.13
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: check lint types test wheel check-lowest clean
+
+check: lint types test wheel
+
+$(BIN)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+lint: $(BIN)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(BIN)/.installed
+	$(BIN)/mypy
+
+test: $(BIN)/.installed
+	$(BIN)/python -m pytest
+
+# The wheel as a user gets it: built, weighed, installed alone in a clean venv, run outside the checkout.
+wheel: $(BIN)/.installed
+	rm -rf dist build/wheel-venv
+	$(BIN)/python -m build --outdir dist . > /dev/null
+	$(BIN)/python tests/check_wheel.py dist build/wheel-venv
+
+# The lower bounds of pyproject.toml, on the oldest Python.
+check-lowest:
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install --quiet $$($(PYTHON) tests/lowest.py)
+	build/lowest/bin/python -m pip install --quiet --no-deps --editable .
+	build/lowest/bin/python -m pip install --quiet pytest hypothesis pillow
+	build/lowest/bin/python -m pytest
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,210 @@
+"""Find lines of text: PSENet (Wang et al., "Shape Robust Text Detection With Progressive Scale Expansion Network",
+CVPR 2019) with a MobileNetV3 backbone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from . import geometry, pse
+from .errors import OptionError, WeightsError
+from .net import Net, Precision, planes
+from .weights import Weights, load
+
+__all__ = ["Detection", "DetectorOptions", "Frame", "TextDetector", "fit"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Detection:
+    """One region of text."""
+
+    quad: NDArray[np.float32]
+    """(4, 2), (x, y) pixels of the picture, clockwise from the top left."""
+    score: float
+    """Mean of the text map inside the region, in [0, 1]."""
+    polygon: NDArray[np.float32] | None = None
+    """(N, 2) outline, clockwise, where polygons were asked for."""
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """How a picture is scaled for the network and how its maps become regions. The defaults were tuned together."""
+
+    max_side: int | None = 1536
+    """Longer pictures are scaled down to this long side, in pixels; None: never."""
+    min_side: int = 64
+    """Pictures whose short side is below this are enlarged to it: text that fills a small crop is otherwise smaller than
+    the network can find."""
+    margin: int = 16
+    """Pixels of replicated border around the scaled picture: text cut by the picture's edge is found up to the edge."""
+    text_threshold: float = 0.5
+    """A pixel belongs to text from this value of the text map on."""
+    kernel_threshold: float = 0.5
+    """A pixel belongs to a kernel from this value of its map on."""
+    min_area: int = 8
+    """Regions of fewer pixels of the map are dropped."""
+    min_score: float = 0.6
+    """Regions whose mean text map is below this are dropped."""
+    min_height: float = 3.0
+    """Regions whose quad is lower than this many pixels of the network's input are dropped."""
+    grow: float = 0.06
+    """By which part of its height a quad grows on every side: strokes at the rim are cut otherwise."""
+
+    def __post_init__(self) -> None:
+        if self.max_side is not None and self.max_side < 32:
+            raise OptionError(f"max_side is {self.max_side}; it must be 32 or more, or None for no limit")
+        for name in ("text_threshold", "kernel_threshold", "min_score"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise OptionError(f"{name} is {getattr(self, name)}; it must be in [0, 1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where a picture lies in the network's input."""
+
+    width: int
+    """Width of the scaled picture, without margin."""
+    height: int
+    """Height of the scaled picture, without margin."""
+    input_width: int
+    """Width of the network's input: margins added, rounded up to the stride."""
+    input_height: int
+    """Height of the network's input."""
+
+
+def fit(width: int, height: int, options: DetectorOptions, stride: int) -> Frame:
+    """Choose the size of the network's input for a picture of ``width`` × ``height`` pixels.
+
+    The picture keeps its own size unless it is longer than ``max_side`` or its short side is below ``min_side``; the
+    input is that size with the margins, rounded up to the network's stride.
+    """
+    scale = max(1.0, options.min_side / min(width, height))
+    if options.max_side is not None:
+        scale = min(scale, options.max_side / max(width, height))
+    w, h = max(1, round(width * scale)), max(1, round(height * scale))
+
+    def up(side: int) -> int:
+        return math.ceil((side + 2 * options.margin) / stride) * stride
+
+    return Frame(w, h, up(w), up(h))
+
+
+class TextDetector:
+    """Finds lines of text in a picture of any size.
+
+    Args:
+        weights: a weights directory, or one already loaded; None: the weights that came with the package.
+        precision: see :class:`liteocr.net.Net`.
+        threads: ncnn threads for one picture.
+        options: scaling and thresholds.
+        polygons: whether to trace the regions' outlines, too.
+
+    Raises:
+        WeightsError: the weights are missing, damaged or do not fit.
+    """
+
+    def __init__(
+        self,
+        weights: Weights | str | Path | None = None,
+        *,
+        precision: Precision = "auto",
+        threads: int = 1,
+        options: DetectorOptions | None = None,
+        polygons: bool = False,
+    ) -> None:
+        self._spec = (weights if isinstance(weights, Weights) else load(weights)).detector
+        self._net = Net.from_spec(self._spec, precision=precision, threads=threads)
+        self.options = options or DetectorOptions()
+        self._polygons = polygons
+
+    def maps(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Frame]:
+        """Run the network.
+
+        Args:
+            image: uint8, (H, W, 3), BGR.
+
+        Returns:
+            The maps, float32 in [0, 1], (kernels, h, w), from the whole text region to the smallest kernel, and where
+            the picture lies in them (in pixels of the input, of which a map pixel covers several).
+
+        Raises:
+            InferenceError: ncnn failed.
+            WeightsError: the network does not give the maps that its manifest promises.
+        """
+        height, width = image.shape[:2]
+        frame = fit(width, height, self.options, self._spec.input.stride)
+        if (frame.width, frame.height) != (width, height):
+            smaller = frame.width < width
+            scaled = cv2.resize(
+                image,
+                (frame.width, frame.height),
+                interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC,
+            )
+            image = np.asarray(scaled, np.uint8)
+        margin = self.options.margin
+        padded = cv2.copyMakeBorder(
+            image,
+            margin,
+            frame.input_height - frame.height - margin,
+            margin,
+            frame.input_width - frame.width - margin,
+            cv2.BORDER_REPLICATE,
+        )
+        maps = self._net.run(planes(np.asarray(padded, np.uint8), self._spec.input))
+        if maps.ndim != 3 or maps.shape[0] != self._spec.classes:
+            raise WeightsError(
+                f"{self._spec.param} gives {maps.shape} where ({self._spec.classes}, h, w) is expected; "
+                "these weights are no text detector"
+            )
+        return maps, frame
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        """Find the lines of a picture, in no particular order.
+
+        Args:
+            image: uint8, (H, W, 3), BGR, any size from 1×1 on.
+
+        Raises:
+            InferenceError: ncnn failed.
+            WeightsError: the network does not give the maps that its manifest promises.
+        """
+        maps, frame = self.maps(image)
+        return self.regions(maps, frame, image.shape[1], image.shape[0])
+
+    def regions(self, maps: NDArray[np.float32], frame: Frame, width: int, height: int) -> list[Detection]:
+        """Turn maps into regions: threshold, progressive scale expansion, minimum-area rectangles.
+
+        Args:
+            maps: float32, (kernels, h, w), as :meth:`maps` gives them.
+            frame: where the picture lies in them.
+            width: width of the picture in pixels.
+            height: height of the picture in pixels.
+        """
+        o = self.options
+        text = maps[0] > o.text_threshold
+        kernels = np.concatenate([text[None], (maps[1:] > o.kernel_threshold) & text])
+        labels = pse.expand(kernels, min_area=o.min_area)
+        # a map pixel covers `step` pixels of the input, and `scale` turns those into pixels of the picture
+        step = np.array([frame.input_width / maps.shape[2], frame.input_height / maps.shape[1]], np.float32)
+        scale = np.array([width / frame.width, height / frame.height], np.float32)
+        found = []
+        for region in pse.regions(labels, maps[0]):
+            if region.score < o.min_score:
+                continue
+            outline = geometry.outline(labels, region.label, region.box)
+            quad = geometry.min_area_quad(outline) * step
+            if geometry.quad_size(quad)[1] < o.min_height:
+                continue
+            growth = o.grow * geometry.quad_size(quad)[1]
+            quad = geometry.grow_quad(quad, growth, growth)
+            polygon = None
+            if self._polygons:
+                polygon = geometry.offset_polygon(outline * step, growth)
+                polygon = (polygon - o.margin) * scale
+            found.append(Detection((quad - o.margin) * scale, region.score, polygon))
+        return found

@@ -1,0 +1,181 @@
+"""The one place that talks to pyncnn: a network that is checked when it loads and every time it runs.
+
+pyncnn reports failure by return codes alone; a wrong blob name, a net that did not load or an array of the wrong dtype
+end in a crash of the interpreter. :class:`Net` checks all of them and raises instead.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import ncnn
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InferenceError, OptionError, WeightsError
+from .weights import Input, NetworkSpec
+
+__all__ = ["PRECISIONS", "Net", "Precision", "cpu_count", "ncnn_version", "planes"]
+
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+_PARAM_MAGIC = "7767517"
+
+
+def ncnn_version() -> str:
+    """Version of the installed ncnn, such as ``"1.0.20261020"``."""
+    return str(ncnn.__version__)
+
+
+def cpu_count() -> int:
+    """How many cores this process may use: its CPU affinity where the system tells, else all."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class _Options:
+    fp16: bool
+    bf16: bool
+
+
+def _options(precision: str) -> _Options:
+    if precision not in PRECISIONS:
+        raise OptionError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
+    # "auto" is fp32 until another precision is shown to keep every text: on arm64, fp16 arithmetic moved the
+    # probabilities of a CRNN by 6 %.
+    return _Options(fp16=precision == "fp16", bf16=precision == "bf16")
+
+
+class Net:
+    """An ncnn network with one input and one output, safe to run from several threads at once.
+
+    Args:
+        param: path of the ``.ncnn.param`` text file.
+        bin: path of the ``.ncnn.bin`` weights file.
+        input: name of the input blob.
+        output: name of the output blob.
+        precision: ``"fp32"`` computes in float32; ``"fp16"`` and ``"bf16"`` let ncnn store and compute in half
+            precision where this CPU can; ``"auto"`` is the precision that is known not to change the text.
+        threads: ncnn threads for one run, 1 or more.
+
+    Raises:
+        WeightsError: a file is missing, is no ncnn file, does not fit the other, or has no blob of that name.
+        OptionError: ``precision`` or ``threads`` is out of its range.
+    """
+
+    def __init__(
+        self,
+        param: Path,
+        bin: Path,
+        *,
+        input: str = "in0",
+        output: str = "out0",
+        precision: Precision = "auto",
+        threads: int = 1,
+    ) -> None:
+        options = _options(precision)
+        if threads < 1:
+            raise OptionError(f"threads is {threads}; it must be 1 or more")
+        self.name = param.name.split(".")[0]
+        self.input = input
+        self.output = output
+        self._net = net = ncnn.Net()
+        opt = net.opt
+        opt.use_vulkan_compute = False
+        opt.num_threads = threads
+        opt.use_fp16_packed = opt.use_fp16_storage = opt.use_fp16_arithmetic = options.fp16
+        opt.use_bf16_packed = opt.use_bf16_storage = options.bf16
+        _check_param(param)
+        if not bin.is_file():
+            raise WeightsError(f"{bin} is missing; put it beside {param.name} or reinstall liteocr")
+        if net.load_param(str(param)) != 0:
+            raise WeightsError(
+                f"ncnn {ncnn_version()} refuses {param}; it is damaged or was written for another version: convert the model again"
+            )
+        blobs = {b.name for b in net.blobs()}
+        for blob in (input, output):
+            if blob not in blobs:
+                raise WeightsError(f"{param} has no blob {blob!r}; correct the blob names in the manifest")
+        if net.load_model(str(bin)) != 0:
+            raise WeightsError(f"{bin} does not fit {param.name}; it is truncated or belongs to another network")
+
+    @classmethod
+    def from_spec(cls, spec: NetworkSpec, *, precision: Precision = "auto", threads: int = 1) -> Net:
+        """Load one network of a checked weights directory; arguments and errors as for the class."""
+        return cls(
+            spec.param,
+            spec.bin,
+            input=spec.input_blob,
+            output=spec.output_blob,
+            precision=precision,
+            threads=threads,
+        )
+
+    def run(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the network on one input.
+
+        Args:
+            array: float32, (C, H, W) or (H, W), any size that the network takes; C-contiguous or not.
+
+        Returns:
+            The output blob, float32, a copy of its own: (C, H, W), (H, W) or (W,).
+
+        Raises:
+            InferenceError: ncnn returned an error code, or the array is empty.
+        """
+        # The name keeps the buffer alive: ncnn.Mat borrows it, and a temporary would be freed before clone() reads it.
+        held = np.ascontiguousarray(array, dtype=np.float32)
+        if held.ndim not in (2, 3) or held.size == 0:
+            raise InferenceError(f"network {self.name} takes a non-empty array (C, H, W) or (H, W), not {held.shape}")
+        mat = ncnn.Mat(held).clone()
+        extractor = self._net.create_extractor()
+        code = extractor.input(self.input, mat)
+        if code != 0:
+            raise InferenceError(f"network {self.name}: ncnn refuses the input {held.shape} (code {code})")
+        code, out = extractor.extract(self.output)
+        if code != 0 or out.empty():
+            raise InferenceError(
+                f"network {self.name}: ncnn failed on an input {held.shape} (code {code}); "
+                "the picture may be too large for the memory, try a smaller max_side"
+            )
+        return np.array(out, dtype=np.float32)  # copies: the Mat's memory goes with the extractor
+
+
+def planes(image: NDArray[np.uint8], spec: Input) -> NDArray[np.float32]:
+    """Turn pixels into a network's input.
+
+    Args:
+        image: uint8, (H, W, 3), BGR.
+        spec: channel order, scale, mean and std of the network.
+
+    Returns:
+        float32, (3, H, W), C-contiguous: ``(pixel * scale - mean) / std``.
+    """
+    height, width = image.shape[:2]
+    out = np.empty((3, height, width), np.float32)
+    for plane, (mean, std) in enumerate(zip(spec.mean, spec.std, strict=True)):
+        channel = plane if spec.channels == "BGR" else 2 - plane
+        np.multiply(image[:, :, channel], np.float32(spec.scale / std), out=out[plane])
+        if mean:
+            out[plane] -= np.float32(mean / std)
+    return out
+
+
+def _check_param(path: Path) -> None:
+    """Refuse what is no .param text before ncnn parses it."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except FileNotFoundError:
+        raise WeightsError(f"{path} is missing; reinstall liteocr or correct the weights directory") from None
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
+    if head.split(maxsplit=1)[:1] != [_PARAM_MAGIC.encode()]:
+        raise WeightsError(f"{path} is no ncnn .param file (its first line is not {_PARAM_MAGIC})")

@@ -1,0 +1,109 @@
+"""Which way up a line stands: 0 or 180 degrees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import WeightsError
+from .net import Net, Precision, planes
+from .weights import Weights, load
+
+__all__ = ["Angle", "AngleClassifier", "page_angle"]
+
+ANGLES = (0, 180)
+
+
+@dataclass(frozen=True, slots=True)
+class Angle:
+    """By how many degrees a line is turned."""
+
+    degrees: int
+    """0 or 180."""
+    score: float
+    """Probability of ``degrees``, in [0, 1]."""
+
+
+class AngleClassifier:
+    """Tells lines that stand upright from lines that stand upside down, by a small network.
+
+    Args:
+        weights: a weights directory, or one already loaded; None: the weights that came with the package.
+        precision: see :class:`liteocr.net.Net`.
+        threads: ncnn threads for one line.
+        min_score: a line is called upside down only from this probability on, in [0.5, 1]: most lines are upright, so
+            doubt is settled in their favour.
+        max_width: widest input in pixels at the network's height; of a longer line the middle is looked at. Half a
+            dozen characters tell the direction, and a long line costs no more than they do.
+
+    Raises:
+        WeightsError: the weights are missing, damaged or do not fit.
+    """
+
+    def __init__(
+        self,
+        weights: Weights | str | Path | None = None,
+        *,
+        precision: Precision = "auto",
+        threads: int = 1,
+        min_score: float = 0.9,
+        max_width: int = 480,
+    ) -> None:
+        self._spec = spec = (weights if isinstance(weights, Weights) else load(weights)).angle
+        if spec.classes != len(ANGLES) or spec.input.height is None:
+            raise WeightsError(
+                f"{spec.param}: an angle classifier has 2 classes and a fixed height; correct the manifest's entry"
+            )
+        self._height = spec.input.height
+        self._net = Net.from_spec(spec, precision=precision, threads=threads)
+        self._min_score = min_score
+        self._max_width = max_width
+
+    def classify(self, crop: NDArray[np.uint8]) -> Angle:
+        """Classify one line.
+
+        Args:
+            crop: uint8, (H, W, 3), BGR, the line lying along the width.
+
+        Raises:
+            InferenceError: ncnn failed.
+        """
+        height, width = crop.shape[:2]
+        scaled = max(1, round(width * self._height / height))
+        if scaled > self._max_width:
+            keep = max(1, round(width * self._max_width / scaled))
+            left = (width - keep) // 2
+            crop, scaled = crop[:, left : left + keep], self._max_width
+        line = cv2.resize(crop, (scaled, self._height), interpolation=cv2.INTER_LINEAR)
+        output = self._net.run(planes(np.asarray(line, np.uint8), self._spec.input)).reshape(-1)
+        if output.size != len(ANGLES):
+            raise WeightsError(
+                f"{self._spec.param} gives {output.size} values, not 2; these weights are no angle classifier"
+            )
+        upside_down = float(output[1])
+        if upside_down >= self._min_score:
+            return Angle(180, upside_down)
+        return Angle(0, 1.0 - upside_down)
+
+
+def page_angle(angles: Sequence[Angle], lengths: Sequence[float]) -> int:
+    """Which way up a whole page stands: the vote of its lines, each weighted by how sure and how long it is.
+
+    Args:
+        angles: one for each line.
+        lengths: length of each line in units of its own height, about its number of characters.
+
+    Returns:
+        0 or 180; 0 for a tie and for a page without lines.
+    """
+    vote = 0.0
+    for angle, length in zip(angles, lengths, strict=True):
+        # log-odds: two sure lines outweigh ten that cannot tell; the square root keeps one long line from deciding
+        p = min(max(angle.score if angle.degrees == 180 else 1.0 - angle.score, 1e-3), 1.0 - 1e-3)
+        vote += float(np.log(p / (1.0 - p)) * np.sqrt(max(length, 0.0)))
+    return 180 if vote > 0 else 0

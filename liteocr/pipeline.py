@@ -1,0 +1,242 @@
+"""Wires the stages: detect, crop, classify the angle, recognise, order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import geometry
+from .detection import Detection, DetectorOptions, TextDetector
+from .errors import OptionError
+from .image import MAX_PIXELS, frames
+from .net import Precision, cpu_count
+from .orientation import Angle, AngleClassifier, page_angle
+from .recognition import Recognition, TextRecognizer
+from .results import Char, Page, TextLine, as_quad
+from .weights import load
+
+__all__ = ["OCR", "Classifier", "Detector", "Recognizer"]
+
+Image = NDArray[np.uint8]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Detector(Protocol):
+    """What the pipeline asks of a detector; :class:`liteocr.TextDetector` is one."""
+
+    def detect(self, image: Image) -> list[Detection]:
+        """Find the lines of a picture: uint8, (H, W, 3), BGR."""
+
+
+class Classifier(Protocol):
+    """What the pipeline asks of an angle classifier; :class:`liteocr.AngleClassifier` is one."""
+
+    def classify(self, crop: Image) -> Angle:
+        """Tell whether a line stands upside down: uint8, (H, W, 3), BGR, along the width."""
+
+
+class Recognizer(Protocol):
+    """What the pipeline asks of a recogniser; :class:`liteocr.TextRecognizer` is one."""
+
+    def recognize(self, crop: Image) -> Recognition:
+        """Read one line: uint8, (H, W, 3), BGR, upright along the width."""
+
+
+class OCR:
+    """Reads pictures. Built once, reused for any number of pictures, also from several threads at a time.
+
+    Args:
+        weights: directory of a set of weights; None: the weights that came with the package.
+        precision: arithmetic of the networks: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
+        threads: how many threads one picture may use; None: every core that this process may use. The result does not
+            depend on it.
+        max_side: pictures longer than this are scaled down for the detector, in pixels; None: the detector's default.
+            Lines are always read from the original pixels.
+        min_score: lines with a recognition score below this are left out, in [0, 1].
+        angle: whether to turn lines that stand upside down; without it every line is taken as upright.
+        page_angle: whether the lines vote and all of a page's lines are turned alike. For scans and receipts, where a
+            line that reads both ways (``6901``) is safer with its neighbours.
+        line: whether each picture is one line of text: nothing is detected, the whole picture is read.
+        polygons: whether lines carry the outline of their region, too.
+        max_pixels: a file whose header claims more pixels is refused before memory is allocated; None: no limit.
+        detector: replaces the text detector.
+        classifier: replaces the angle classifier.
+        recognizer: replaces the recogniser.
+
+    Raises:
+        OptionError: an option is out of its range.
+        WeightsError: the weights are missing, damaged or do not fit each other.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: str | Path | None = None,
+        precision: Precision = "auto",
+        threads: int | None = None,
+        max_side: int | None = None,
+        min_score: float = 0.0,
+        angle: bool = True,
+        page_angle: bool = False,
+        line: bool = False,
+        polygons: bool = False,
+        max_pixels: int | None = MAX_PIXELS,
+        detector: Detector | None = None,
+        classifier: Classifier | None = None,
+        recognizer: Recognizer | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise OptionError(f"threads is {threads}; it must be 1 or more, or None for every core")
+        if not 0.0 <= min_score <= 1.0:
+            raise OptionError(f"min_score is {min_score}; it must be in [0, 1]")
+        if max_pixels is not None and max_pixels < 1:
+            raise OptionError(f"max_pixels is {max_pixels}; it must be 1 or more, or None for no limit")
+        threads = cpu_count() if threads is None else threads
+        needs_detector = detector is None and not line
+        needs_classifier = classifier is None and angle
+        if needs_detector or needs_classifier or recognizer is None:
+            loaded = load(weights)
+            if needs_detector:
+                options = DetectorOptions() if max_side is None else DetectorOptions(max_side=max_side)
+                detector = TextDetector(
+                    loaded, precision=precision, threads=threads, options=options, polygons=polygons
+                )
+            if needs_classifier:
+                classifier = AngleClassifier(loaded, precision=precision)
+            if recognizer is None:
+                recognizer = TextRecognizer(loaded, precision=precision)
+        self._detector = None if line else detector
+        self._classifier = classifier if angle else None
+        self._recognizer: Recognizer = recognizer
+        self._threads = threads
+        self._min_score = min_score
+        self._page_angle = page_angle
+        self._max_pixels = max_pixels
+        # pyncnn lets other Python threads run during extract, so lines go to Python threads with one ncnn thread each:
+        # twice as fast on two cores, where two ncnn threads on one small net are often slower than one.
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="liteocr") if threads > 1 else None
+
+    def read(self, image: Any) -> Page:
+        """Read one picture; of an animated or multi-page file the first frame.
+
+        Args:
+            image: a path, the bytes of a file, a binary file object, a PIL image, or an array: grey (H, W), grey+alpha
+                (H, W, 2), BGR (H, W, 3) or BGRA (H, W, 4); uint8, uint16, bool, or float in [0, 1].
+
+        Returns:
+            The page with its lines in reading order; without lines where there is no text.
+
+        Raises:
+            ImageError: the picture cannot be read.
+            InferenceError: ncnn failed.
+        """
+        for page in self.read_all(image):
+            return page
+        raise AssertionError("frames() gives at least one frame or raises")
+
+    def read_all(self, image: Any) -> Iterator[Page]:
+        """Read every frame of an animated or multi-page file, one at a time; arguments and errors as :meth:`read`."""
+        start = time.perf_counter()
+        for frame in frames(image, max_pixels=self._max_pixels):
+            yield self._read(frame, start)
+            start = time.perf_counter()
+
+    def close(self) -> None:
+        """Stop the threads. Reading afterwards is an error; an OCR that is never closed stops them at exit."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def __enter__(self) -> OCR:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _read(self, image: Image, start: float) -> Page:
+        clock = _Clock({"load": time.perf_counter() - start})
+        height, width = image.shape[:2]
+        with clock("detect"):
+            if self._detector is None:
+                whole = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+                found = [Detection(whole, 1.0)]
+            else:
+                found = self._detector.detect(image)
+        with clock("crop"):
+            quads = [geometry.upright(d.quad) for d in found]
+            crops = [geometry.crop_quad(image, quad) for quad in quads]
+        with clock("angle"):
+            degrees = self._degrees(crops)
+            crops = [_turn(crop) if d else crop for crop, d in zip(crops, degrees, strict=True)]
+            quads = [geometry.turn_quad(quad) if d else quad for quad, d in zip(quads, degrees, strict=True)]
+        with clock("recognize"):
+            texts = self._map(self._recognizer.recognize, crops)
+        with clock("order"):
+            lines = [
+                _line(detection, quad, degree, recognition)
+                for detection, quad, degree, recognition in zip(found, quads, degrees, texts, strict=True)
+                if recognition.text and recognition.score >= self._min_score
+            ]
+            order = geometry.reading_order([np.array(line.quad, np.float32) for line in lines])
+            ordered = tuple(lines[i] for i in order)
+        return Page(
+            lines=ordered,
+            width=width,
+            height=height,
+            seconds=time.perf_counter() - start,
+            timings=MappingProxyType(clock.seconds),
+        )
+
+    def _degrees(self, crops: list[Image]) -> list[int]:
+        if self._classifier is None:
+            return [0] * len(crops)
+        angles = self._map(self._classifier.classify, crops)
+        if self._page_angle:
+            return [page_angle(angles, [c.shape[1] / c.shape[0] for c in crops])] * len(crops)
+        return [angle.degrees for angle in angles]
+
+    def _map(self, function: Callable[[T], R], items: list[T]) -> list[R]:
+        """Apply a stage to every crop, on the pool when there are several."""
+        if self._pool is None or len(items) < 2:
+            return [function(item) for item in items]
+        return list(self._pool.map(function, items))
+
+
+class _Clock:
+    """Adds up wall seconds by stage."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def _turn(crop: Image) -> Image:
+    return np.ascontiguousarray(crop[::-1, ::-1])
+
+
+def _line(detection: Detection, quad: NDArray[np.float32], degrees: int, recognition: Recognition) -> TextLine:
+    polygon = detection.polygon
+    return TextLine(
+        quad=as_quad(quad),
+        text=recognition.text,
+        score=recognition.score,
+        det_score=detection.score,
+        angle=degrees,
+        chars=tuple(
+            Char(c.text, c.score, as_quad(geometry.slice_quad(quad, c.start, c.end))) for c in recognition.chars
+        ),
+        polygon=None if polygon is None else tuple((round(float(x), 2), round(float(y), 2)) for x, y in polygon),
+    )
