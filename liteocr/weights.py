@@ -36,7 +36,8 @@ class Input:
     height: int | None
     """Height that every input is resized to, for networks that read lines; None: free."""
     stride: int
-    """Free sides are rounded up to a multiple of this many pixels."""
+    """Pixels of the input that one step of the coarsest map covers: a page is rounded up to a multiple of it, and a line
+    is at least this wide."""
 
 
 @dataclass(frozen=True)

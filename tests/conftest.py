@@ -1,0 +1,79 @@
+"""Fakes for the stages, and the weights that the real networks come from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import liteocr
+from liteocr import weights as weights_module
+
+DATA = Path(__file__).resolve().parent / "data"
+
+
+class BoxDetector:
+    """Finds every bright rectangle of a dark picture: a detector without a network."""
+
+    def detect(self, image: np.ndarray) -> list[liteocr.Detection]:
+        """Regions of pixels above 128, as quads."""
+        bright = (image.max(axis=2) > 128).astype(np.uint8)
+        count, _, stats, _ = cv2.connectedComponentsWithStats(bright)
+        found = []
+        for x, y, w, h, _ in stats[1:count]:
+            quad = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]], np.float32)
+            found.append(liteocr.Detection(quad, 0.9))
+        return found
+
+
+class ColourRecognizer:
+    """Reads a crop as the name of its colour, which tells the tests where the crop came from."""
+
+    def recognize(self, crop: np.ndarray) -> liteocr.Recognition:
+        """``b``, ``g``, ``r`` or ``w``, by the channels that are bright in the crop's middle."""
+        middle = crop[crop.shape[0] // 2, crop.shape[1] // 2] > 128
+        text = {(1, 0, 0): "b", (0, 1, 0): "g", (0, 0, 1): "r", (1, 1, 1): "w"}[tuple(int(c) for c in middle)]
+        char = liteocr.RecognizedChar(text, 0.8, 0.0, 0.5)
+        return liteocr.Recognition(text, 0.8, (char,))
+
+
+class RedIsUpsideDown:
+    """Calls a crop upside down when it is red."""
+
+    def classify(self, crop: np.ndarray) -> liteocr.Angle:
+        """180 degrees for red, else 0, both with 0.95."""
+        b, g, r = crop[crop.shape[0] // 2, crop.shape[1] // 2] > 128
+        return liteocr.Angle(180 if r and not g and not b else 0, 0.95)
+
+
+@pytest.fixture
+def boxes() -> np.ndarray:
+    """A dark picture with a blue bar above a green one above a red one."""
+    image = np.zeros((200, 300, 3), np.uint8)
+    image[20:50, 30:250, 0] = 255
+    image[80:110, 30:250, 1] = 255
+    image[140:170, 30:250, 2] = 255
+    return image
+
+
+@pytest.fixture
+def fake_ocr() -> liteocr.OCR:
+    """The pipeline with fakes for all three stages, without weights."""
+    return liteocr.OCR(detector=BoxDetector(), classifier=RedIsUpsideDown(), recognizer=ColourRecognizer())
+
+
+@pytest.fixture(scope="session")
+def ocr() -> liteocr.OCR:
+    """The real networks."""
+    return liteocr.OCR()
+
+
+@pytest.fixture
+def own_weights(tmp_path: Path) -> Path:
+    """A copy of the shipped weights that a test may damage."""
+    target = tmp_path / "weights"
+    shutil.copytree(weights_module.default_directory(), target)
+    return target
