@@ -1,9 +1,11 @@
 """The angle classifier: is a line crop upright or turned by 180 degrees?
 
-A narrow MobileNetV3, the network of PaddleOCR's `ch_ppocr_mobile_v2.0_cls` (Apache-2.0), read from its ONNX file. Howard et
-al.: "Searching for MobileNetV3" (2019). Its last step is a mean over the whole picture, so that any width goes in.
+A narrow MobileNetV3, the network of PaddleOCR's `ch_ppocr_mobile_v2.0_cls` (Apache-2.0), read from its ONNX file.
+Howard et al.: "Searching for MobileNetV3" (2019). Its last step is a mean over the whole picture, so that any width
+goes in.
 
-Input: float32 (N, 3, 48, W), BGR, (pixel - 127.5) / 127.5, any W >= 8. Output: logits float32 (N, 2): upright, turned.
+Input: float32 (N, 3, 48, W), BGR, (pixel - 127.5) / 127.5, any W >= 8. Output: logits float32 (N, 2): upright,
+turned.
 """
 
 from pathlib import Path
@@ -33,7 +35,9 @@ _BLOCKS = (
 
 
 class Block(nn.Module):
-    def __init__(self, kernel: int, channels: int, inside: int, out: int, gate: bool, swish: bool, stride: int) -> None:
+    def __init__(
+        self, kernel: int, channels: int, inside: int, out: int, *, gate: bool, swish: bool, stride: int
+    ) -> None:
         super().__init__()
         self.expand = nn.Conv2d(channels, inside, 1)
         self.depthwise = nn.Conv2d(inside, inside, kernel, (stride, 1), kernel // 2, groups=inside)
@@ -53,7 +57,7 @@ class AngleNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 8, 3, 2, 1)
-        self.blocks = nn.Sequential(*(Block(*row) for row in _BLOCKS))
+        self.blocks = nn.Sequential(*(Block(*row[:4], gate=row[4], swish=row[5], stride=row[6]) for row in _BLOCKS))
         self.last = nn.Conv2d(32, 200, 1)
         self.classes = nn.Linear(200, 2)
 

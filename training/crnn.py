@@ -1,12 +1,13 @@
 """The recogniser: a convolutional stage, a bidirectional LSTM, a class layer for CTC.
 
-The convolutional stage and the class layer are those of PP-OCRv6 tiny (Apache-2.0), read from its ONNX file. The LSTM is a
-branch beside the layer that feeds the class layer, and its output projection starts at zero, so that an untrained network
-computes exactly what the file computes. Shi, Bai, Yao: "An End-to-End Trainable Neural Network for Image-based Sequence
-Recognition" (2016) is the design; Graves et al.: "Connectionist Temporal Classification" (2006) the loss.
+The convolutional stage and the class layer are those of PP-OCRv6 tiny (Apache-2.0), read from its ONNX file. The LSTM
+is a branch beside the layer that feeds the class layer, and its output projection starts at zero, so that an
+untrained network computes exactly what the file computes. Shi, Bai, Yao: "An End-to-End Trainable Neural Network for
+Image-based Sequence Recognition" (2016) is the design; Graves et al.: "Connectionist Temporal Classification" (2006)
+the loss.
 
-Input: float32 (N, 3, 48, W), BGR, (pixel - 127.5) / 127.5, any W >= 8. Output: logits float32 (N, T, classes), T about W / 8,
-class 0 the blank.
+Input: float32 (N, 3, 48, W), BGR, (pixel - 127.5) / 127.5, any W >= 8. Output: logits float32 (N, T, classes), T
+about W / 8, class 0 the blank.
 """
 
 from collections.abc import Iterator
@@ -183,7 +184,7 @@ def start(path: str | Path, hidden: int = HIDDEN) -> CRNN:
 
 
 def read_dictionary(path: str | Path) -> list[str]:
-    """Characters of classes 1, 2, ... from a file of one character a line; the space, which such a file leaves out, is last."""
+    """Characters of classes 1, 2, ... from a file of one character a line; the space, which it leaves out, is last."""
     characters = Path(path).read_text(encoding="utf-8").split("\n")
     return [c for c in characters if c] + [" "]
 

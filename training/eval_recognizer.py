@@ -1,13 +1,14 @@
 """Read line crops and compare with their text.
 
-    python -m training.eval_recognizer LINES/index.jsonl [--checkpoint FILE | --ncnn STEM | --onnx FILE --dictionary FILE]
-                                       [--worst N] [--time]
+    python -m training.eval_recognizer LINES/index.jsonl [--checkpoint FILE] [--worst N]
+    python -m training.eval_recognizer LINES/index.jsonl --ncnn weights/recognizer
+    python -m training.eval_recognizer LINES/index.jsonl --onnx rec.onnx --dictionary dict.txt
 
 LINES/index.jsonl holds one object a crop: {"image": path beside the index, "source":, "items": [{"text":}]}.
 
-Figures: `ned`, one minus edits per character (the longer of the two texts), the mean over lines; `exact`, the share of
-lines without an edit; both after NFKC, with white space removed and letters case-folded. `spaced`: the share of lines
-without an edit where white space and case count too. `ms`: median time of the network a line, one thread.
+Figures: `ned`, one minus edits per character (the longer of the two texts), the mean over lines; `exact`, the share
+of lines without an edit; both after NFKC, with white space removed and letters case-folded. `spaced`: the share of
+lines without an edit where white space and case count too. `ms`: median time of the network a line, one thread.
 """
 
 import argparse
@@ -19,8 +20,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
+import ncnn
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 import torch
 from rapidfuzz.distance import Levenshtein
 
@@ -59,8 +62,6 @@ def torch_reader(net: crnn.CRNN) -> Reader:
 
 
 def ncnn_reader(stem: str) -> Reader:
-    import ncnn
-
     net = ncnn.Net()
     net.opt.num_threads = 1
     net.opt.use_vulkan_compute = False
@@ -80,8 +81,6 @@ def ncnn_reader(stem: str) -> Reader:
 
 
 def onnx_reader(path: str) -> Reader:
-    import onnxruntime
-
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -106,7 +105,9 @@ def crops(index: Path) -> Iterable[tuple[str, str, npt.NDArray[np.uint8], str]]:
         yield row["image"], row["source"], np.asarray(crop, dtype=np.uint8), text
 
 
-def evaluate(read: Reader, charset: list[str], index: Path, stride: int = crnn.STRIDE) -> tuple[dict[str, list[float]], list[tuple[float, str, str, str]]]:
+def evaluate(
+    read: Reader, charset: list[str], index: Path, stride: int = crnn.STRIDE
+) -> tuple[dict[str, list[float]], list[tuple[float, str, str, str]]]:
     """({source: [lines, ned, exact, spaced, ms]}, [(ned, image, text, read)]); source "ALL" is every line."""
     rows: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
     lines = []
@@ -121,7 +122,9 @@ def evaluate(read: Reader, charset: list[str], index: Path, stride: int = crnn.S
         for key in (source, "ALL"):
             rows[key].append((ned, float(truth == mine), float(" ".join(text.split()) == got), milliseconds))
         lines.append((ned, image, text, got))
-    table = {k: [len(v), *np.mean(v, 0)[:3].tolist(), float(np.median([r[3] for r in v]))] for k, v in sorted(rows.items())}
+    table = {
+        k: [len(v), *np.mean(v, 0)[:3].tolist(), float(np.median([r[3] for r in v]))] for k, v in sorted(rows.items())
+    }
     return table, sorted(lines)
 
 

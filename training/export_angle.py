@@ -1,6 +1,6 @@
 """Write the angle classifier's ncnn files from a checkpoint.
 
-    python -m training.export_angle [--checkpoint training/checkpoints/angle.pt] [--out weights]
+python -m training.export_angle [--checkpoint training/checkpoints/angle.pt] [--out weights]
 """
 
 import argparse

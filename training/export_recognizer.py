@@ -1,6 +1,6 @@
 """Write the recogniser's ncnn files and charset from a checkpoint.
 
-    python -m training.export_recognizer [--checkpoint training/checkpoints/recognizer.pt] [--out weights]
+python -m training.export_recognizer [--checkpoint training/checkpoints/recognizer.pt] [--out weights]
 """
 
 import argparse

@@ -1,0 +1,154 @@
+"""Train the angle classifier on rendered and real lines, upright and turned.
+
+    python -m training.train_angle OUT.pt --start FILE.onnx|FILE.pt --real LINES.pickle --minutes 10 [--dev index.jsonl]
+    python -m training.train_angle OUT.pt --start FILE.pt --minutes 0 --dev index.jsonl        # only measure
+
+Lines that read the same when turned (`6901`, `88`) are left out: there is nothing to learn from them. OUT.pt is
+written every minute; with --dev it holds the weights that did best there, and a table of accuracies is printed.
+"""
+
+import argparse
+import copy
+import math
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional as F
+
+from training import angle
+from training.eval_recognizer import crops, prepare
+from training.lines import Lines
+from training.real_lines import RealLine, read_lines
+from training.train_recognizer import real_crop
+
+BOTH_WAYS = set("01689HINOSXZosxzl-.:=+|/%~·,'* ()一二三回田口日中王十工")
+POOL = 256
+BATCH = 24
+SQUEEZE = 1.25
+MAX_WIDTH = 640
+
+Picture = npt.NDArray[np.uint8]
+
+
+def pool(lines: Lines, real: list[RealLine], share: float) -> list[Picture]:
+    """Upright crops 48 px high, by width. The middle is cut out of long ones."""
+    rng, out = lines.rng, []
+    while len(out) < POOL:
+        if real and rng.random() < share:
+            line = rng.choice(real)
+            crop, text = real_crop(line, rng), line.text
+        else:
+            crop, text = lines.sample()
+        if not crop.size or set(text) <= BOTH_WAYS:
+            continue
+        width = max(8, round(crop.shape[1] * angle.HEIGHT / crop.shape[0]))
+        resized = cv2.resize(crop, (width, angle.HEIGHT), interpolation=cv2.INTER_LINEAR)
+        spare = max(0, width - MAX_WIDTH)
+        begin = rng.randint(0, spare)
+        out.append(np.asarray(resized[:, begin : begin + width - spare], dtype=np.uint8))
+    return sorted(out, key=lambda crop: crop.shape[1])
+
+
+def batches(crops_: list[Picture], lines: Lines) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Both turns of every line, in batches of one width."""
+    groups: list[list[Picture]] = [[]]
+    for crop in crops_:
+        if groups[-1] and (crop.shape[1] > SQUEEZE * groups[-1][0].shape[1] or len(groups[-1]) >= BATCH // 2):
+            groups.append([])
+        groups[-1].append(crop)
+    lines.rng.shuffle(groups)
+    out = []
+    for group in groups:
+        width = group[-1].shape[1]
+        up = np.stack([cv2.resize(c, (width, angle.HEIGHT), interpolation=cv2.INTER_LINEAR) for c in group])
+        both = np.concatenate((up, up[:, ::-1, ::-1]))
+        x = torch.from_numpy(both.copy()).permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
+        out.append((x.contiguous(memory_format=torch.channels_last), torch.arange(2).repeat_interleave(len(group))))
+    return out
+
+
+def measure(net: angle.AngleNet, index: Path) -> dict[str, float]:
+    """Accuracy over both turns of every line that has an upright side, by kind."""
+    right: dict[str, list[float]] = defaultdict(list)
+    for _, source, crop, text in crops(index):
+        if set(text) <= BOTH_WAYS:
+            continue
+        for turn in (0, 1):
+            x = torch.from_numpy(prepare(np.ascontiguousarray(crop[::-1, ::-1]) if turn else crop, 1)[None])
+            with torch.no_grad():
+                hit = float(net(x)[0].argmax() == turn)
+            digits = sum(c.isdigit() for c in text) > 0.7 * len(text)
+            for key in (
+                "ALL",
+                source,
+                "under 16 px" if crop.shape[0] < 16 else "16 px and up",
+                "digits" if digits else "letters",
+            ):
+                right[key].append(hit)
+    return {key: float(np.mean(value)) for key, value in sorted(right.items())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--start", type=Path, required=True)
+    parser.add_argument("--real", type=Path)
+    parser.add_argument("--share", type=float, default=0.4, help="share of real lines")
+    parser.add_argument("--dev", type=Path)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(1)
+    net = angle.start(args.start) if args.start.suffix == ".onnx" else angle.load(args.start)
+    best = -1.0
+
+    def keep(candidate: angle.AngleNet, note: str) -> None:
+        nonlocal best
+        score = 0.0
+        if args.dev:
+            table = measure(candidate, args.dev)
+            score = table["ALL"]
+            print(note, " ".join(f"{key} {value:.4f}" for key, value in table.items()), flush=True)
+        if score >= best:
+            best = score
+            angle.save(candidate, args.out)
+
+    keep(net, "start:")
+    net = net.train().to(memory_format=torch.channels_last)
+    mean = copy.deepcopy(net).eval()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-4)
+    lines, real = Lines(args.seed), read_lines(args.real) if args.real else []
+    begin = saved = time.monotonic()
+    steps, losses = 0, [0.0]
+    while (now := time.monotonic()) - begin < 60 * args.minutes:
+        for x, turned in batches(pool(lines, real, args.share), lines):
+            part = min(1.0, (time.monotonic() - begin) / 60 / args.minutes)
+            for group in optimizer.param_groups:
+                group["lr"] = args.rate * min(1.0, (steps + 1) / 100) * 0.5 * (1 + math.cos(math.pi * part))
+            loss = F.cross_entropy(net(x), turned, label_smoothing=0.02)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            steps += 1
+            with torch.no_grad():
+                torch._foreach_lerp_(
+                    list(mean.parameters()), list(net.parameters()), 1 - min(0.99, steps / (steps + 10))
+                )
+        if now - saved > 60:
+            saved = now
+            keep(mean, f"{(now - begin) / 60:.1f} min, {steps} steps, loss {np.mean(losses[-200:]):.3f}:")
+    if steps:
+        keep(mean, f"end, {steps} steps, loss {np.mean(losses[-200:]):.3f}:")
+
+
+if __name__ == "__main__":
+    main()

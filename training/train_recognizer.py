@@ -1,0 +1,234 @@
+"""Train the recogniser with CTC on rendered and real lines.
+
+    python -m training.train_recognizer OUT --start rec.onnx --dictionary dict.txt --real LINES.pickle --minutes 40
+    python -m training.train_recognizer OUT --resume --real LINES.pickle --minutes 40
+    python -m training.train_recognizer OUT --start rec.onnx --dictionary dict.txt --minutes 0     # the untrained start
+
+OUT is a folder: `state.pt` to resume from, `last.pt` the running mean of the weights as it ships, `best.pt` the one
+that did best on --dev, `log.jsonl`. Without --real all lines are rendered. The learning rate falls to zero as the
+minutes run out, so a run is cut by time, not by steps, and may share a busy machine.
+"""
+
+import argparse
+import copy
+import json
+import math
+import random
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training import crnn
+from training.eval_recognizer import evaluate, torch_reader
+from training.lines import Lines
+from training.real_lines import RealLine, read_lines
+
+Picture = npt.NDArray[np.uint8]
+POOL = 512  # lines sorted by width together
+AREA = 16 * 320  # columns in a batch
+MAX_WIDTH = 1600
+SQUEEZE = 1.15  # widths in a batch differ by no more than this factor; all are stretched to one, nothing is padded
+
+
+def real_crop(line: RealLine, rng: random.Random) -> Picture:
+    """A line of a labelled picture, cut looser or tighter than its quad and sometimes degraded."""
+    picture = cv2.imdecode(np.frombuffer(line.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    left, top, right, bottom = line.box
+    tall = bottom - top
+    slack = [rng.uniform(-0.06, 0.12) if rng.random() < 0.7 else rng.uniform(-0.08, 0.35) for _ in range(4)]
+    x0, x1 = max(0, round(left - slack[0] * tall)), round(right + slack[1] * tall)
+    y0, y1 = max(0, round(top - slack[2] * tall)), round(bottom + slack[3] * tall)
+    crop = picture[y0:y1, x0:x1]
+    if rng.random() < 0.25:  # smaller than it was
+        factor = rng.uniform(0.4, 0.9)
+        if crop.shape[0] * factor > 8:
+            crop = cv2.resize(crop, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    if rng.random() < 0.15:
+        crop = cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.3, 1.2))
+    if rng.random() < 0.25:
+        gain, shift = rng.uniform(0.6, 1.2), rng.uniform(-30, 30)
+        crop = np.clip(crop.astype(np.float32) * gain + shift, 0, 255).astype(np.uint8)
+    if rng.random() < 0.05:
+        crop = 255 - crop
+    return np.asarray(crop, dtype=np.uint8)
+
+
+class Batches:
+    """Endless batches of equal width: (images (N, 3, 48, W), labels, lengths)."""
+
+    def __init__(self, charset: list[str], real: list[RealLine], share: float, seed: int) -> None:
+        self.classes = {c: i + 1 for i, c in enumerate(charset)}
+        self.rng = random.Random(seed)
+        self.lines = Lines(seed)
+        self.real, self.share = real, share if real else 0.0
+
+    def encode(self, text: str) -> list[int] | None:
+        """Classes of a text; None where a character has none."""
+        classes = [self.classes.get(c) for c in text]
+        return None if None in classes else [c for c in classes if c is not None]
+
+    def pool(self) -> list[tuple[int, Picture, list[int]]]:
+        """Lines as (width at 48 px height, crop, classes), by width."""
+        out: list[tuple[int, Picture, list[int]]] = []
+        while len(out) < POOL:
+            if self.rng.random() < self.share:
+                line = self.rng.choice(self.real)
+                crop, text = real_crop(line, self.rng), " ".join(line.text.split())
+            else:
+                crop, text = self.lines.sample()
+            classes = self.encode(text)
+            width = round(crop.shape[1] * crnn.HEIGHT / crop.shape[0]) if crop.size else MAX_WIDTH + 1
+            if not classes or width > MAX_WIDTH:
+                continue
+            repeats = sum(a == b for a, b in pairwise(classes))
+            if width // crnn.STRIDE < len(classes) + repeats + 1:
+                continue  # narrower than CTC can spell
+            out.append((max(width, crnn.MIN_WIDTH), crop, classes))
+        return sorted(out, key=lambda row: row[0])
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        while True:
+            groups: list[list[tuple[int, Picture, list[int]]]] = [[]]
+            for row in self.pool():
+                group = groups[-1]
+                if group and (row[0] > SQUEEZE * group[0][0] or row[0] * (len(group) + 1) > AREA):
+                    groups.append([])
+                groups[-1].append(row)
+            self.rng.shuffle(groups)
+            for group in groups:
+                yield self.batch(group)
+
+    def batch(self, group: list[tuple[int, Picture, list[int]]]) -> tuple[Tensor, Tensor, Tensor]:
+        width = -(-group[-1][0] // crnn.STRIDE) * crnn.STRIDE
+        images = np.stack(
+            [cv2.resize(crop, (width, crnn.HEIGHT), interpolation=cv2.INTER_LINEAR) for _, crop, _ in group]
+        )
+        x = torch.from_numpy(images).permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
+        labels = torch.tensor([c for _, _, classes in group for c in classes])
+        return x, labels, torch.tensor([len(classes) for _, _, classes in group])
+
+
+def groups(net: crnn.CRNN, rate: float, frozen: int) -> list[dict[str, object]]:
+    """Parameters and their learning rates: the new branch learns fast, what was trained before slowly."""
+    for module in (net.stem, net.stem2, *net.blocks[:frozen]):
+        module.requires_grad_(False)
+    new = [*net.lstm.parameters(), *net.join.parameters()]
+    head = [*net.narrow.parameters(), *net.classes.parameters()]
+    ids = {id(p) for p in new + head}
+    old = [p for p in net.parameters() if id(p) not in ids and p.requires_grad]
+    return [
+        {"params": new, "peak": rate, "weight_decay": 1e-3},
+        {"params": head, "peak": 0.15 * rate, "weight_decay": 0.0},
+        {"params": old, "peak": 0.1 * rate, "weight_decay": 0.0},
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--start", type=Path, help="PP-OCRv6 tiny's rec.onnx")
+    parser.add_argument("--dictionary", type=Path, help="its characters, one a line")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--real", type=Path, help="lines written by training.real_lines")
+    parser.add_argument("--share", type=float, default=0.4, help="share of real lines")
+    parser.add_argument("--dev", type=Path, help="index of line crops to measure on")
+    parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument("--save-minutes", type=float, default=5)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--frozen", type=int, default=3, help="blocks that stay as they are, beside the stem")
+    parser.add_argument("--hidden", type=int, default=crnn.HIDDEN)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    state = torch.load(args.out / "state.pt", weights_only=True) if args.resume else None
+    if state is not None:
+        net, charset = crnn.CRNN(args.hidden), state["charset"]
+        net.load_state_dict(state["model"])
+    else:
+        if args.start is None or args.dictionary is None:
+            raise SystemExit("--start and --dictionary are needed unless --resume")
+        torch.manual_seed(args.seed)
+        net, charset = crnn.start(args.start, args.hidden), crnn.read_dictionary(args.dictionary)
+    crnn.save(net, charset, args.out / "last.pt")
+    if args.minutes <= 0:
+        return
+
+    net = net.train().to(memory_format=torch.channels_last)
+    mean = copy.deepcopy(net).eval()
+    optimizer = torch.optim.AdamW(groups(net, args.rate, args.frozen), betas=(0.9, 0.98))
+    best, steps, used, seen = -1.0, 0, 0.0, 0
+    if state is not None:
+        mean.load_state_dict(state["mean"])
+        optimizer.load_state_dict(state["optimizer"])
+        best, steps, used, seen = state["best"], state["steps"], state["used"], state["seen"]
+    batches = iter(Batches(charset, read_lines(args.real) if args.real else [], args.share, args.seed + steps))
+    begin = saved = time.monotonic()
+    losses: list[float] = []
+    while True:
+        now = time.monotonic()
+        part = (used + now - begin) / 60 / args.minutes
+        if now - saved > 60 * args.save_minutes or part >= 1:
+            saved = now
+            crnn.save(mean, charset, args.out / "last.pt")
+            entry = {
+                "minutes": (used + now - begin) / 60,
+                "steps": steps,
+                "lines": seen,
+                "loss": float(np.mean(losses[-300:])),
+            }
+            if args.dev:
+                table, _ = evaluate(torch_reader(crnn.load(args.out / "last.pt")[0]), charset, args.dev, 1)
+                entry |= {"ned": table["ALL"][1], "exact": table["ALL"][2], "by": {k: v[1:4] for k, v in table.items()}}
+                if table["ALL"][1] > best:
+                    best = table["ALL"][1]
+                    crnn.save(mean, charset, args.out / "best.pt")
+            print(json.dumps({k: v for k, v in entry.items() if k != "by"}), flush=True)
+            with (args.out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(entry) + "\n")
+            held = {
+                "model": net.state_dict(),
+                "mean": mean.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "charset": charset,
+            }
+            torch.save(
+                held | {"best": best, "steps": steps, "used": used + now - begin, "seen": seen}, args.out / "state.part"
+            )
+            (args.out / "state.part").replace(args.out / "state.pt")
+            if part >= 1:
+                return
+        rate = min(1.0, (steps + 1) / 200) * 0.5 * (1 + math.cos(math.pi * min(part, 1)))
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * rate
+        images, labels, lengths = next(batches)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            features = net.features(images.contiguous(memory_format=torch.channels_last))
+        scores = net.head(features.float()).log_softmax(2).transpose(0, 1)
+        width = torch.full((len(images),), scores.shape[0])
+        loss = F.ctc_loss(scores, labels, width, lengths, reduction="none", zero_infinity=True)
+        loss = (loss / lengths.clamp(min=4)).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for p in net.parameters() if p.requires_grad], 2.0)
+        optimizer.step()
+        steps, seen = steps + 1, seen + len(images)
+        losses.append(loss.item())
+        decay = min(0.998, steps / (steps + 20))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(mean.parameters()), list(net.parameters()), 1 - decay)
+
+
+if __name__ == "__main__":
+    main()
