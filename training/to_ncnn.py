@@ -1,4 +1,4 @@
-"""TorchScript -> pnnx -> ncnn, for a network whose input width stays free."""
+"""TorchScript -> pnnx -> ncnn, for a network whose input width, or width and height, stay free."""
 
 import os
 import tempfile
@@ -9,12 +9,16 @@ import torch
 from torch import nn
 
 
-def to_ncnn(net: nn.Module, height: int, widths: tuple[int, int], destination: Path) -> None:
+def to_ncnn(
+    net: nn.Module, height: int, widths: tuple[int, int], destination: Path, *, height2: int | None = None
+) -> None:
     """Write DESTINATION.ncnn.param and .bin (float16 storage) of a network that takes (1, 3, height, any width).
 
-    pnnx is told two widths, and what differs between them stays free. Blobs are `in0` and `out0`.
+    pnnx is told two widths, and what differs between them stays free; the height, too, where `height2` names a second
+    one. Blobs are `in0` and `out0`.
     """
-    inputs, inputs2 = (torch.rand(1, 3, height, width) for width in widths)
+    inputs = torch.rand(1, 3, height, widths[0])
+    inputs2 = torch.rand(1, 3, height2 or height, widths[1])
     destination.parent.mkdir(parents=True, exist_ok=True)
     param, weights = (destination.with_name(f"{destination.name}.ncnn.{end}").absolute() for end in ("param", "bin"))
     back = Path.cwd()
