@@ -19,6 +19,8 @@ The rule, to the last tie:
    label and is appended to the list. (The list grows while it is walked: this is the paper's breadth-first search with
    the list as its FIFO queue; for each kernel all pixels labelled so far are queued anew, in the order of labelling.)
 
+(The order of the four neighbours never shows: it only orders pixels of one label among themselves.)
+
 A worked example with one row, two kernels and two seeds:
 
     pixel             0  1  2  3  4  5  6
@@ -174,55 +176,54 @@ def _expand(masks: list[NDArray[np.uint8]]) -> NDArray[np.int32]:
     if n_seeds == 0 or len(masks) == 1:
         return seeds
     text = masks[0]
-    seed_pixels = np.flatnonzero(masks[-1])
     if any(cv2.countNonZero(cv2.subtract(mask, text)) for mask in masks[1:]):
-        labels = seeds
-    else:
-        n_parts, parts = _components(text)
-        part_of = np.zeros(n_seeds + 1, np.intp)
-        seed_labels = seeds.reshape(-1)[seed_pixels]
-        part_of[seed_labels] = parts.reshape(-1)[seed_pixels]
-        crowd = np.bincount(part_of[1:], minlength=n_parts + 1)
-        owner = np.zeros(n_parts + 1, np.int32)
-        owner[part_of[1:]] = np.arange(1, n_seeds + 1)
-        shared = crowd > 1
-        owner[shared] = 0
-        labels = owner[parts]
-        searched = shared[part_of[seed_labels]]
-        seed_pixels = seed_pixels[searched]
-        labels.reshape(-1)[seed_pixels] = seed_labels[searched]
-    if len(seed_pixels):
-        _search(masks, labels, seed_pixels)
-    return labels
+        _search(masks, seeds)
+        return seeds
+    n_parts, parts = _components(text)
+    # which part a seed lies in; the pixels where a row of a seed begins are enough to tell
+    begins = np.flatnonzero(masks[-1].reshape(-1)[1:] > masks[-1].reshape(-1)[:-1]) + 1
+    part_of = np.zeros(n_seeds + 1, np.intp)
+    part_of[seeds.reshape(-1)[begins]] = parts.reshape(-1)[begins]
+    owner = np.zeros(n_parts + 1, np.int32)
+    owner[part_of[1:]] = np.arange(1, n_seeds + 1)
+    shared = np.bincount(part_of[1:], minlength=n_parts + 1) > 1
+    if not shared.any():
+        return owner.take(parts)
+    # The search sees the seeds of shared parts alone, and cannot leave these parts.
+    searched = np.where(shared[part_of], np.arange(n_seeds + 1), 0).astype(np.int32).take(seeds)
+    _search(masks, searched)
+    owner[shared] = 0
+    return np.add(owner.take(parts), searched, out=searched)
 
 
-def _search(masks: list[NDArray[np.uint8]], labels: NDArray[np.int32], queue: NDArray[np.intp]) -> None:
-    """Breadth-first search from the labelled pixels ``queue`` (flat, in order); writes into ``labels``."""
+def _search(masks: list[NDArray[np.uint8]], labels: NDArray[np.int32]) -> None:
+    """Breadth-first search, from the seeds' labels (framed) in place to the lines' labels."""
     stride = labels.shape[1]
     steps = np.array([-stride, -1, 1, stride], np.intp)
     flat = labels.reshape(-1)
-    place = np.empty(flat.size, np.intp)  # where a pixel first occurs among the candidates; never read before written
+    place = np.empty(flat.size, np.int32)  # where a pixel first occurs among the candidates; written before it is read
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    unlabelled = np.asarray(labels == 0, np.uint8)
-    later = np.bitwise_or.reduce(masks[:-1])
-    for level in range(len(masks) - 2, -1, -1):
-        # Only pixels beside a free one can label; the others may leave the queue for good.
-        rim = cv2.dilate(later & unlabelled, cross).reshape(-1)
-        queue = queue[rim[queue] != 0]
-        free = (masks[level] & unlabelled).view(bool).reshape(-1)
+    unlabelled = (labels == 0).view(np.uint8)
+    anywhere = np.bitwise_or.reduce(masks[:-1])
+    # Only labelled pixels beside a free one can label, in this kernel or a later one; the others never enter the queue.
+    queue = np.flatnonzero(cv2.dilate(anywhere & unlabelled, cross) > unlabelled)
+    for mask in masks[-2::-1]:
+        free = (mask & unlabelled).reshape(-1)
         walked = [queue]
         frontier = queue
         while len(frontier):
             candidates = (frontier[:, None] + steps).reshape(-1)
-            taken = np.flatnonzero(free[candidates])
-            candidates = candidates[taken]
-            numbers = np.arange(len(candidates))
+            taken = np.flatnonzero(free.take(candidates).view(bool))
+            candidates = candidates.take(taken)
+            numbers = np.arange(len(candidates), dtype=np.int32)
             place[candidates[::-1]] = numbers[::-1]  # of several writes the last stays: the first occurrence
-            first = place[candidates] == numbers
-            labels_of = flat[frontier][taken[first] >> 2]
-            frontier = candidates[first]
-            flat[frontier] = labels_of
-            free[frontier] = False
+            first = np.flatnonzero(place.take(candidates) == numbers)
+            parents = frontier.take(taken.take(first) >> 2)
+            frontier = candidates.take(first)
+            flat[frontier] = flat.take(parents)
+            free[frontier] = 0
             walked.append(frontier)
         queue = np.concatenate(walked)
         unlabelled.reshape(-1)[queue] = 0
+        rim = cv2.dilate(anywhere & unlabelled, cross)
+        queue = queue[rim.reshape(-1).take(queue).view(bool)]

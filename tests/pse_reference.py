@@ -33,29 +33,27 @@ def components(mask: np.ndarray) -> np.ndarray:
 def expand(kernels: np.ndarray) -> np.ndarray:
     """Labels, int32 (H, W), of kernels (n, H, W): kernels[0] the whole text, kernels[-1] the seeds.
 
-    A pixel that has labelled all it can reach stays queued for the next kernel, in the order of the walk, as long as
-    one of its neighbours has no label.
+    A pixel that still has a neighbour without a label when it is walked is queued again for the next kernel, in the
+    order of the walk.
     """
     labels = components(kernels[-1])
     height, width = labels.shape
     queue = deque((y, x) for y, x in np.argwhere(labels).tolist())
     for kernel in kernels[-2::-1]:
         rim: deque[tuple[int, int]] = deque()
-        walked = []
         while queue:
             y, x = queue.popleft()
-            walked.append((y, x))
-            label = labels[y, x]
+            at_rim = False
             for dy, dx in NEIGHBOURS:
                 y1, x1 = y + dy, x + dx
-                if 0 <= y1 < height and 0 <= x1 < width and kernel[y1, x1] and not labels[y1, x1]:
-                    labels[y1, x1] = label
+                if not (0 <= y1 < height and 0 <= x1 < width) or labels[y1, x1]:
+                    continue
+                if kernel[y1, x1]:
+                    labels[y1, x1] = labels[y, x]
                     queue.append((y1, x1))
-        for y, x in walked:
-            for dy, dx in NEIGHBOURS:
-                y1, x1 = y + dy, x + dx
-                if 0 <= y1 < height and 0 <= x1 < width and not labels[y1, x1]:
-                    rim.append((y, x))
-                    break
+                else:
+                    at_rim = True
+            if at_rim:
+                rim.append((y, x))
         queue = rim
     return labels
