@@ -1,9 +1,9 @@
 """OCR that fits on a board: text from photos, scans, receipts and screens, through ncnn.
 
-    import liteocr
+import liteocr
 
-    page = liteocr.read("receipt.jpg")
-    print(page.text)
+page = liteocr.read("receipt.jpg")
+print(page.text)
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ try:
     import cv2 as _cv2  # noqa: F401
 except ImportError as _error:
     raise MissingPackageError(
-        f"OpenCV cannot be imported ({_error}). On a machine without a screen, install the libraries that opencv-python "
-        "links to (Debian, Raspberry Pi OS: apt-get install libgl1 libglib2.0-0), or replace it: "
+        f"OpenCV cannot be imported ({_error}). On a machine without a screen, install the libraries that it links to "
+        "(Debian, Raspberry Pi OS: apt-get install libgl1 libglib2.0-0), or replace it: "
         "pip uninstall opencv-python; pip install opencv-python-headless"
     ) from _error
 

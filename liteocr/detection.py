@@ -38,8 +38,8 @@ class DetectorOptions:
     max_side: int | None = 1536
     """Longer pictures are scaled down to this long side, in pixels; None: never."""
     min_side: int = 64
-    """Pictures whose short side is below this are enlarged to it: text that fills a small crop is otherwise smaller than
-    the network can find."""
+    """Pictures whose short side is below this are enlarged to it: text that fills a small crop is otherwise too small
+    to be found."""
     margin: int = 16
     """Pixels of replicated border around the scaled picture: text cut by the picture's edge is found up to the edge."""
     text_threshold: float = 0.5

@@ -97,7 +97,8 @@ class Net:
             raise WeightsError(f"{bin} is missing; put it beside {param.name} or reinstall liteocr")
         if net.load_param(str(param)) != 0:
             raise WeightsError(
-                f"ncnn {ncnn_version()} refuses {param}; it is damaged or was written for another version: convert the model again"
+                f"ncnn {ncnn_version()} refuses {param}; it is damaged or was written for another version: "
+                "convert the model again"
             )
         blobs = {b.name for b in net.blobs()}
         for blob in (input, output):

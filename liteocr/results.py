@@ -153,6 +153,6 @@ class Page:
         Raises:
             ImageError: ``image`` cannot be read or is of another size than the page.
         """
-        from .draw import draw_page
+        from .draw import draw_page  # noqa: PLC0415 - draw.py imports this module
 
         return draw_page(self, image, font=font)

@@ -36,8 +36,8 @@ class Input:
     height: int | None
     """Height that every input is resized to, for networks that read lines; None: free."""
     stride: int
-    """Pixels of the input that one step of the coarsest map covers: a page is rounded up to a multiple of it, and a line
-    is at least this wide."""
+    """Pixels of the input that one step of the coarsest map covers: a page is rounded up to a multiple of it, and a
+    line is at least this wide."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class NetworkSpec:
     output_blob: str
     input: Input
     classes: int
-    """Channels of the output: kernels of the detector, angles of the classifier, characters and blank of the recogniser."""
+    """Channels of the output: kernels of the detector, angles of the classifier, characters (and the blank) of the
+    recogniser."""
     blank: int | None
     """The recogniser's blank class; None for the others."""
     charset: tuple[str, ...] | None
@@ -95,7 +96,8 @@ def load(directory: str | Path | None = None) -> Weights:
     manifest = _read_manifest(root)
     if manifest.get("format") != FORMAT:
         raise WeightsError(
-            f"{root / MANIFEST} has format {manifest.get('format')!r}, this liteocr reads {FORMAT}; use weights of this release"
+            f"{root / MANIFEST} has format {manifest.get('format')!r}, this liteocr reads {FORMAT}; "
+            "use weights of this release"
         )
     return Weights(
         directory=root,
@@ -179,8 +181,8 @@ def _file(root: Path, entry: Any) -> Path:
         raise WeightsError(f"{path} is missing; reinstall liteocr or correct the weights directory")
     if sha256(path) != entry["sha256"]:
         raise WeightsError(
-            f"{path} is not the file that {MANIFEST} names (its SHA-256 differs): it is truncated, changed or of another "
-            "version. Restore it; if you changed it on purpose, write its new SHA-256 into the manifest"
+            f"{path} is not the file that {MANIFEST} names (its SHA-256 differs): it is truncated, changed or of "
+            "another version. Restore it; if you changed it on purpose, write its new SHA-256 into the manifest"
         )
     return path
 

@@ -150,7 +150,9 @@ def test_a_directory_without_a_manifest_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "nowhere")
 
 
-def test_the_command_line_has_a_code_for_it(own_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_has_a_code_for_it(
+    own_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (own_weights / "charset.txt").unlink()
     picture = Path(__file__).parent / "data" / "receipt.jpg"
     assert cli.main([str(picture), "--weights", str(own_weights)]) == liteocr.ExitCode.WEIGHTS
