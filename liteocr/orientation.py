@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,8 @@ class AngleClassifier:
             raise WeightsError(
                 f"{self._spec.param} gives {output.size} values, not 2; these weights are no angle classifier"
             )
-        upside_down = float(output[1])
+        # softmax of two logits
+        upside_down = 1.0 / (1.0 + math.exp(min(float(output[0] - output[1]), 500.0)))
         if upside_down >= self._min_score:
             return Angle(180, upside_down)
         return Angle(0, 1.0 - upside_down)

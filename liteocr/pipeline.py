@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
@@ -13,19 +14,22 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import geometry
+from . import geometry, vertical
 from .detection import Detection, DetectorOptions, TextDetector
 from .errors import OptionError
 from .image import MAX_PIXELS, frames
 from .net import Precision, cpu_count
 from .orientation import Angle, AngleClassifier, page_angle
 from .recognition import Recognition, TextRecognizer
-from .results import Char, Page, TextLine, as_quad
+from .results import Char, Page, Quad, TextLine, as_quad
 from .weights import load
 
 __all__ = ["OCR", "Classifier", "Detector", "Recognizer"]
 
 Image = NDArray[np.uint8]
+_LONGEST_SINGLE = 4.0
+"""How many times as high as wide a single upright character can be."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -171,37 +175,51 @@ class OCR:
             else:
                 found = self._detector.detect(image)
         with clock("crop"):
-            quads = [geometry.upright(d.quad) for d in found]
-            crops = [geometry.crop_quad(image, quad) for quad in quads]
+            crops = [_cut(image, detection) for detection in found]
         with clock("angle"):
-            degrees = self._degrees(crops)
-            crops = [_turn(crop) if d else crop for crop, d in zip(crops, degrees, strict=True)]
-            quads = [geometry.turn_quad(quad) if d else quad for quad, d in zip(quads, degrees, strict=True)]
+            crops = self._stand_up(crops)
         with clock("recognize"):
-            texts = self._map(self._recognizer.recognize, crops)
+            readings = self._map(self._recognize, crops)
         with clock("order"):
-            lines = [
-                _line(detection, quad, degree, recognition)
-                for detection, quad, degree, recognition in zip(found, quads, degrees, texts, strict=True)
-                if recognition.text and recognition.score >= self._min_score
+            kept = [
+                (crop, reading)
+                for crop, reading in zip(crops, readings, strict=True)
+                if reading.recognition.text and reading.recognition.score >= self._min_score
             ]
-            order = geometry.reading_order([np.array(line.quad, np.float32) for line in lines])
-            ordered = tuple(lines[i] for i in order)
+            order = geometry.reading_order([crop.quad for crop, _ in kept])
+            lines = tuple(_line(*kept[i]) for i in order)
         return Page(
-            lines=ordered,
+            lines=lines,
             width=width,
             height=height,
             seconds=time.perf_counter() - start,
             timings=MappingProxyType(clock.seconds),
         )
 
-    def _degrees(self, crops: list[Image]) -> list[int]:
+    def _stand_up(self, crops: list[_Crop]) -> list[_Crop]:
+        """Turn the crops that stand upside down."""
         if self._classifier is None:
-            return [0] * len(crops)
-        angles = self._map(self._classifier.classify, crops)
+            return crops
+        angles = self._map(self._classifier.classify, [crop.image for crop in crops])
+        degrees = [angle.degrees for angle in angles]
         if self._page_angle:
-            return [page_angle(angles, [c.shape[1] / c.shape[0] for c in crops])] * len(crops)
-        return [angle.degrees for angle in angles]
+            degrees = [page_angle(angles, [c.image.shape[1] / c.image.shape[0] for c in crops])] * len(crops)
+        return [crop.turned() if d else crop for crop, d in zip(crops, degrees, strict=True)]
+
+    def _recognize(self, crop: _Crop) -> _Reading:
+        """Read a crop; one that runs down the picture also as a column of upright characters: the better one wins."""
+        reading = _Reading(self._recognizer.recognize(crop.image), column=False)
+        if not crop.vertical:
+            return reading
+        column = crop.turned().image if crop.degrees else crop.image
+        ways = [vertical.cut_column(column)]
+        if column.shape[1] < _LONGEST_SINGLE * column.shape[0]:
+            ways.append([(0.0, 1.0)])  # one narrow character, such as a digit 1, that stands upright
+        for cells in ways:
+            row = self._recognizer.recognize(vertical.lay_row(column, cells))
+            if row.score > reading.recognition.score:
+                reading = _Reading(_along_column(row, cells), column=True)
+        return reading
 
     def _map(self, function: Callable[[T], R], items: list[T]) -> list[R]:
         """Apply a stage to every crop, on the pool when there are several."""
@@ -223,20 +241,63 @@ class _Clock:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-def _turn(crop: Image) -> Image:
-    return np.ascontiguousarray(crop[::-1, ::-1])
+@dataclass(frozen=True, eq=False)
+class _Crop:
+    """One line on its way through the stages."""
+
+    detection: Detection
+    quad: NDArray[np.float32]
+    """Where ``image`` was cut, from the crop's own top left, clockwise."""
+    image: Image
+    vertical: bool
+    """Whether the line runs down the picture; ``image`` is then turned by 90 degrees counter-clockwise."""
+    degrees: int = 0
+    """By how many degrees ``image`` was turned to stand upright: 0 or 180."""
+
+    def turned(self) -> _Crop:
+        """The same crop turned by 180 degrees."""
+        image = np.ascontiguousarray(self.image[::-1, ::-1])
+        return replace(self, quad=geometry.turn_quad(self.quad), image=image, degrees=180 - self.degrees)
 
 
-def _line(detection: Detection, quad: NDArray[np.float32], degrees: int, recognition: Recognition) -> TextLine:
-    polygon = detection.polygon
+@dataclass(frozen=True)
+class _Reading:
+    """What a crop says, and whether it was read as a column of upright characters."""
+
+    recognition: Recognition
+    column: bool
+
+
+def _cut(image: Image, detection: Detection) -> _Crop:
+    quad = geometry.upright(detection.quad)
+    return _Crop(detection, quad, geometry.crop_quad(image, quad), geometry.is_vertical(detection.quad))
+
+
+def _along_column(row: Recognition, cells: list[tuple[float, float]]) -> Recognition:
+    """Move the characters of a row that was laid out of a column's cells back to where the cells are."""
+    chars = []
+    for char in row.chars:
+        start, end = cells[min(int((char.start + char.end) / 2 * len(cells)), len(cells) - 1)]
+        chars.append(replace(char, start=start, end=end))
+    return replace(row, chars=tuple(chars))
+
+
+def _line(crop: _Crop, reading: _Reading) -> TextLine:
+    recognition, polygon = reading.recognition, crop.detection.polygon
+    # A column's characters stand upright, so its text's own top left is the picture's: one corner before the one that
+    # the running direction starts at. It was read as it stood, whatever the classifier made of it lying on its side.
+    running = geometry.turn_quad(crop.quad) if reading.column and crop.degrees else crop.quad
+    corner = 1 if reading.column else 0
+
+    def quad(start: float = 0.0, end: float = 1.0) -> Quad:
+        return as_quad(np.roll(geometry.slice_quad(running, start, end), corner, axis=0))
+
     return TextLine(
-        quad=as_quad(quad),
+        quad=quad(),
         text=recognition.text,
         score=recognition.score,
-        det_score=detection.score,
-        angle=degrees,
-        chars=tuple(
-            Char(c.text, c.score, as_quad(geometry.slice_quad(quad, c.start, c.end))) for c in recognition.chars
-        ),
+        det_score=crop.detection.score,
+        angle=0 if reading.column else crop.degrees,
+        chars=tuple(Char(c.text, c.score, quad(c.start, c.end)) for c in recognition.chars),
         polygon=None if polygon is None else tuple((round(float(x), 2), round(float(y), 2)) for x, y in polygon),
     )

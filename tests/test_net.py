@@ -88,5 +88,5 @@ def test_every_precision_loads_and_runs(precision: str) -> None:
     spec = load().angle
     net = Net.from_spec(spec, precision=precision)  # type: ignore[arg-type]
     out = net.run(planes(np.full((48, 96, 3), 200, np.uint8), spec.input)).reshape(-1)
-    assert out.shape == (2,)
-    assert float(out.sum()) == pytest.approx(1.0, abs=0.02)
+    full = Net.from_spec(spec, precision="fp32").run(planes(np.full((48, 96, 3), 200, np.uint8), spec.input))
+    np.testing.assert_allclose(out, full.reshape(-1), atol=0.1)
