@@ -1,0 +1,168 @@
+"""Train the detector from PP-OCRv3's, on rendered pictures and real receipts.
+
+    python -m training.train_detector RUN --start ch_PP-OCRv3_det_infer.onnx --receipts train/index.jsonl --minutes 60
+    python -m training.train_detector RUN --resume --receipts train/index.jsonl --minutes 90
+
+RUN is a folder: `last.pt` (network, its running average, optimiser, progress), `average.pt` (the running average
+alone, which is what is shipped), `config.json` and `log.jsonl` (the figures). The learning rate falls along a cosine over the
+minutes of training, pauses not counted. Pictures come from one process beside the training; `--seed` fixes them.
+"""
+
+import argparse
+import copy
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from training.labels import make_labels
+from training.losses import psenet_loss
+from training.psenet import PSENet, transfer
+from training.scenes import Scenes
+
+WARM = 40
+"""Batches over which the learning rate rises."""
+
+
+class Batches(IterableDataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
+    """Endless batches: pictures uint8 (N, 3, S, S) BGR, kernels uint8, care uint8, weight float32, at half size."""
+
+    def __init__(self, seed: int, size: int, batch: int, receipts: Path | None) -> None:
+        self.seed, self.size, self.batch, self.receipts = seed, size, batch, receipts
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        cv2.setNumThreads(1)
+        worker = get_worker_info()
+        scenes = Scenes(self.seed * 1000 + (worker.id if worker else 0), self.size, self.receipts)
+        while True:
+            rows = []
+            for _ in range(self.batch):
+                scene = scenes.sample()
+                labels = make_labels(scene.lines, scene.ignored, self.size, self.size)
+                rows.append((scene.image.transpose(2, 0, 1), *labels))
+            images, kernels, care, weight = (torch.from_numpy(np.ascontiguousarray(np.stack(part))) for part in zip(*rows, strict=True))
+            yield images, kernels, care, weight
+
+
+def average(kept: nn.Module, net: nn.Module, decay: float) -> None:
+    """Move the running average towards the network."""
+    with torch.no_grad():
+        for a, b in zip(kept.state_dict().values(), net.state_dict().values(), strict=True):
+            if a.dtype.is_floating_point:
+                a.lerp_(b, 1 - decay)
+            else:
+                a.copy_(b)
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write, and only then replace."""
+    temporary = path.with_suffix(".tmp")
+    torch.save(content, temporary)
+    temporary.replace(path)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Run the training; see the module's description."""
+    run: Path = args.run
+    run.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    net = PSENet().to(device)
+    step, spent = 0, 0.0
+    state: dict[str, Any] = {}
+    if args.resume:
+        state = torch.load(run / "last.pt", map_location=device, weights_only=True)
+        net.load_state_dict(state["net"])
+        step, spent = state["step"], state["minutes"]
+    elif args.start:
+        transfer(net, args.start)
+    else:
+        raise SystemExit("give --start with the published network, or --resume")
+    kept = copy.deepcopy(net)
+    if state:
+        kept.load_state_dict(state["average"])
+    kept.eval()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-4)
+    if state:
+        optimizer.load_state_dict(state["optimizer"])
+    settings = {k: v.name if isinstance(v, Path) else v for k, v in vars(args).items()}
+    (run / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+    data = Batches(args.seed + step, args.size, args.batch, args.receipts)
+    loader = DataLoader(data, batch_size=None, num_workers=args.workers, prefetch_factor=4 if args.workers else None)
+    began = time.monotonic()
+    sums: list[float] = []
+    net.train()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()  # the start's statistics: batches of 8 are too few for better ones, and it is faster
+    for images, kernels, care, weight in loader:
+        minutes = spent + (time.monotonic() - began) / 60
+        done = min(1.0, minutes / args.minutes)
+        rate = args.rate * min(1.0, (step + 1) / WARM) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        pixels = images.to(device).float() / 255
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.bf16):
+            logits = net.logits(pixels)
+        loss, *parts = psenet_loss(logits.float(), kernels.to(device).float(), care.to(device).float(), weight.to(device))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(net.parameters(), 2.0)
+        if torch.isfinite(norm):
+            optimizer.step()
+        step += 1
+        average(kept, net, min(args.average, step / (step + 10)))
+        sums.append(float(loss.detach()))
+        if step % 20 == 0:
+            row = {
+                "step": step, "minutes": round(minutes, 2), "rate": round(rate, 6), "loss": round(sum(sums) / len(sums), 4),
+                "whole": round(float(parts[0].detach()), 4), "kernels": round(float(parts[1].detach()), 4), "cross": round(float(parts[2].detach()), 4),
+            }  # fmt: skip
+            print(row, flush=True)
+            with (run / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(row) + "\n")
+            sums.clear()
+        last = done >= 1
+        if step % args.save_every == 0 or last:
+            save(
+                run / "last.pt",
+                {"net": net.state_dict(), "average": kept.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "minutes": minutes},
+            )
+            save(run / "average.pt", {"net": kept.state_dict(), "step": step})
+        if last:
+            break
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder for checkpoints and figures")
+    parser.add_argument("--start", type=Path, help="ch_PP-OCRv3_det_infer.onnx")
+    parser.add_argument("--resume", action="store_true", help="go on from RUN/last.pt")
+    parser.add_argument("--receipts", type=Path, help="index.jsonl of real receipts with line quads")
+    parser.add_argument("--minutes", type=float, default=60, help="of training in all")
+    parser.add_argument("--rate", type=float, default=0.0015, help="largest learning rate")
+    parser.add_argument("--average", type=float, default=0.99, help="decay of the running average, per batch")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size", type=int, default=448, help="side of the pictures")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, default=1, help="processes that render")
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where the processor does")
+    parser.add_argument("--save-every", type=int, default=100, help="batches")
+    parser.add_argument("--seed", type=int, default=0)
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
