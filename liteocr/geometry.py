@@ -8,6 +8,7 @@ text that it holds: its first side is the line's upper edge, and the text runs f
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
@@ -355,6 +356,7 @@ def _order_part(
     items = [_item(int(i), quad, float(c)) for i, quad, c in zip(part, turned, own, strict=True)]
     typical = sorted(item.height for item in items)[len(items) // 2]
     items = [_trim(item, typical) for item in items]
+    gap = max(0.7 * typical, 1e-6)  # the least width of a gutter
     crosswise = {int(i) for i, c in zip(part, own, strict=True) if abs(c) < 0.7}
 
     def cut(items: list[_Item]) -> list[int]:
@@ -363,14 +365,16 @@ def _order_part(
         if crosswise and len(items) < len(part) and all(item.index in crosswise for item in items):
             return _order_part(np.array(sorted(item.index for item in items)), quads, directions, weights)
         # Text that stands on end beside the rest (a column in a margin, the headline of Chinese columns) is apart.
-        sides = [list(g) for _, g in groupby(_slabs(items), lambda slab: all(item.index in crosswise for item in slab))]
+        sides = [
+            list(g) for _, g in groupby(_slabs(items, gap), lambda slab: all(item.index in crosswise for item in slab))
+        ]
         if len(sides) > 1:
             return [i for side in sides for i in cut([item for slab in side for item in slab])]
         bands = _bands(items)
         found: list[int] = []
         start = 0
         while start < len(bands):
-            end, columns = _columns(bands, start)
+            end, columns = _columns(bands, start, gap)
             if len(columns) > 1:
                 for column in columns:
                     found += cut(column)
@@ -437,48 +441,73 @@ def _bands(items: list[_Item]) -> list[list[_Item]]:
     return bands
 
 
-def _slabs(items: list[_Item]) -> list[list[_Item]]:
-    """Cut at every gap in x of 0.7 line heights or more, left to right."""
-    gap = 0.7 * sorted(item.height for item in items)[len(items) // 2]
-    slabs: list[list[_Item]] = []
-    right = -math.inf
-    for item in sorted(items, key=lambda item: (item.x0, item.y0, item.index)):
-        if item.x0 > right + (gap if slabs else 0):
-            slabs.append([])
-        slabs[-1].append(item)
-        right = max(right, item.x1)
+def _spans(intervals: list[tuple[float, float]], gap: float) -> list[tuple[float, float]]:
+    """Join intervals that are less than ``gap`` apart, left to right."""
+    spans: list[tuple[float, float]] = []
+    for x0, x1 in sorted(intervals):
+        if spans and x0 - spans[-1][1] < gap:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], x1))
+        else:
+            spans.append((x0, x1))
+    return spans
+
+
+def _slabs(items: list[_Item], gap: float) -> list[list[_Item]]:
+    """Cut at every gutter (a gap in x through all of the items), left to right."""
+    starts = [x0 for x0, _ in _spans([(item.x0, item.x1) for item in items], gap)]
+    slabs: list[list[_Item]] = [[] for _ in starts]
+    for item in items:
+        slabs[bisect_right(starts, item.x0) - 1].append(item)
     return slabs
 
 
-def _columns(bands: list[list[_Item]], start: int) -> tuple[int, list[list[_Item]]]:
+def _columns(bands: list[list[_Item]], start: int, gap: float) -> tuple[int, list[list[_Item]]]:
     """The columns that begin with band ``start``: the band after them, and one list a column (one list: no columns)."""
-    end = start
-    items: list[_Item] = []
-    # Where the columns' baselines differ, the first bands are lines of one column, and show no gutter yet.
-    while end < len(bands) and (len(_slabs(items + bands[end])) > 1 or end - start < 2):
-        items = items + bands[end]
-        end += 1
-    while end > start and sum(_long(item) for item in items) >= 4:
-        slabs = _slabs(items)
-        columns = [slabs[0]]
-        for left, right in pairwise(slabs):
-            if _running(left) and _running(right) and _beside(left, right):
-                columns.append(right)
+
+    def split(end: int) -> list[list[_Item]]:
+        columns: list[list[_Item]] = []
+        text = False  # whether the slab before is running text
+        for slab in _slabs([item for band in bands[start:end] for item in band], gap):
+            before, text = text, _running(slab)
+            if columns and not (before and text and _beside(columns[-1], slab)):
+                columns[-1] += slab
             else:
-                columns[-1] = columns[-1] + right
+                columns.append(slab)
+        return columns
+
+    spans: list[tuple[float, float]] = []
+    end = start
+    while end < len(bands):
+        joined = _spans(spans + [(item.x0, item.x1) for item in bands[end]], gap)
+        # Where the columns' baselines differ, the first bands are lines of one column, and show no gutter yet.
+        if len(joined) < 2 and end - start >= 2:
+            break
+        spans = joined
+        end += 1
+    # Most pages, and all receipts, have long lines on one side at most, and need no closer look.
+    longs = [bisect_right(spans, (item.x0, math.inf)) for band in bands[start:end] for item in band if _long(item)]
+    sides = sum(longs.count(side) >= 2 for side in set(longs))
+    # The columns may end above the last band that has their gutter. Look for an end roughly, then exactly.
+    low, high = end, end + 1
+    while low > start and sides >= 2:
+        columns = split(low)
         if len(columns) > 1:
-            return end, columns
-        end -= 1
-        items = items[: -len(bands[end])]
-    band = bands[start]
-    slabs = _slabs(band)
-    columns = [slabs[0]]
-    for right in slabs[1:]:
-        left = columns[-1]
-        if 2 * _pairs(left, right) < max(len(left), len(right)):
-            columns.append(right)
+            while high - low > 1:
+                middle = (low + high) // 2
+                more = split(middle)
+                if len(more) > 1:
+                    low, columns = middle, more
+                else:
+                    high = middle
+            return low, columns
+        high = low
+        low -= 1 + (low - start) // 4
+    columns = []
+    for slab in _slabs(bands[start], gap):
+        if columns and 2 * _pairs(columns[-1], slab) >= max(len(columns[-1]), len(slab)):
+            columns[-1] += slab
         else:
-            columns[-1] = left + right
+            columns.append(slab)
     return start + 1, columns
 
 
@@ -492,8 +521,9 @@ def _running(slab: list[_Item]) -> bool:
     if len(slab) < 3 or 2 * sum(_long(item) for item in slab) < len(slab):
         return False
     side = max(item.x1 for item in slab) - min(item.x0 for item in slab)
-    rows = _rows(slab)
-    return len(rows) >= 3 and sum(item.x1 - item.x0 for item in slab) >= 0.6 * side * len(rows)
+    by_y = sorted(slab, key=lambda item: (item.y, item.index))
+    rows = 1 + sum(b.y - a.y > 0.5 * min(a.height, b.height) for a, b in pairwise(by_y))
+    return rows >= 3 and sum(item.x1 - item.x0 for item in slab) >= 0.6 * side * rows
 
 
 def _beside(left: list[_Item], right: list[_Item]) -> bool:
@@ -509,7 +539,7 @@ def _pairs(left: list[_Item], right: list[_Item]) -> int:
     free = list(right)
     count = 0
     for item in sorted(left, key=lambda item: (item.y, item.index)):
-        near = [other for other in free if abs(other.y_left - item.y_right) <= 0.3 * min(item.height, other.height)]
+        near = [other for other in free if abs(other.y_left - item.y_right) <= 0.6 * min(item.height, other.height)]
         if near:
             free.remove(min(near, key=lambda other: (abs(other.y_left - item.y_right), other.index)))
             count += 1
