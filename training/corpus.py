@@ -1,9 +1,9 @@
 """What training pictures are written with: real words, and the fonts of the machine.
 
-Words come from packages that are installed where training runs, and nothing of them is kept in this repository: English
-from Debian's `wamerican` (/usr/share/dict), Chinese with word frequencies from `jieba` (MIT), turned into traditional
-characters with `opencc-python-reimplemented` (Apache-2.0). Fonts are those fontconfig lists; `training/fonts.txt` names
-Debian packages with a good many.
+Words come from packages that are installed where training runs, and nothing of them is kept in this repository:
+English from Debian's `wamerican` (/usr/share/dict), Chinese with word frequencies from `jieba` (MIT), turned into
+traditional characters with `opencc-python-reimplemented` (Apache-2.0). Fonts are those fontconfig lists;
+`training/fonts.txt` names Debian packages with a good many.
 
     Texts(random.Random(0)).chinese(6)      # "发动机里面的"
     Fonts().pick(random.Random(0), "发动机")  # a Face whose font has all three characters
@@ -18,13 +18,16 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-COMMON = (
-    "the of and to a in is you that it he was for on are as with his they I at be this have from or one had by word but not "
-    "what all were we when your can said there use an each which she do how their if will up other about out many then them "
-    "these so some her would make like him into time has look two more write go see number no way could people my than first "
-    "water been call who oil its now find long down day did get come made may part over new sound take only little work know "
-    "place year live me back give most very after thing our just name good sentence man think say great where help through "
-    "open closed sale street road hotel bank coffee shop store exit push pull stop price total date house street north south"
+from opencc import OpenCC  # type: ignore[import-untyped]
+
+COMMON = (  # noqa: SIM905
+    "the of and to a in is you that it he was for on are as with his they I at be this have from or one had by "
+    "word but not what all were we when your can said there use an each which she do how their if will up other "
+    "about out many then them these so some her would make like him into time has look two more write go see "
+    "number no way could people my than first water been call who oil its now find long down day did get come "
+    "made may part over new sound take only little work know place year live me back give most very after thing "
+    "our just name good sentence man think say great where help through open closed sale street road hotel bank "
+    "coffee shop store exit push pull stop price total date house street north south"
 ).split()
 DICTIONARIES = ("/usr/share/dict/american-english", "/usr/share/dict/words")
 
@@ -64,8 +67,6 @@ def _chinese() -> Words:
 
 @functools.cache
 def _traditional() -> Words:
-    from opencc import OpenCC  # type: ignore[import-untyped]
-
     simplified = _chinese()
     return Words(OpenCC("s2t").convert("\n".join(simplified.words)).split("\n"), simplified.sums)
 
@@ -88,7 +89,7 @@ class Texts:
         return " ".join(rng.choice(COMMON) if rng.random() < 0.35 else rng.choice(_english()) for _ in range(words))
 
     def chinese(self, characters: int) -> str:
-        """Simplified Chinese of that many characters; one time in twelve without sense, so that rare characters come."""
+        """Simplified Chinese of that many characters; now and then without sense, for rare characters."""
         if self.rng.random() < 1 / 12:
             return "".join(self.rng.choices(_characters(), k=characters))
         return self._words(_chinese(), characters)
@@ -136,7 +137,9 @@ def _faces() -> tuple[Face, ...]:
         if any(word in family for word in ("Symbols", "D050000L", "Weather", "Math", "Emoji")):
             continue
         ends = (part.split("-") for part in charset.split())
-        faces[path, index] = Face(path, int(index), family, tuple(sorted((int(e[0], 16), int(e[-1], 16)) for e in ends)))
+        faces[path, index] = Face(
+            path, int(index), family, tuple(sorted((int(e[0], 16), int(e[-1], 16)) for e in ends))
+        )
     if not faces:
         raise FileNotFoundError("fontconfig lists no fonts; training/fonts.txt names packages")
     return tuple(faces[key] for key in sorted(faces))

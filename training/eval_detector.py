@@ -2,9 +2,10 @@
 
     python -m training.eval_detector data/dev/index.jsonl --weights weights [--pictures FOLDER]
 
-Recall and precision are of text area in pixels, ignored regions left out; f is their harmonic mean, `macro` the mean of the
-sources' f. `lines` is detections per labelled line or word: far below 1 where lines are lost or joined. `--pictures` writes
-every picture with the detections (red) over the labels (green), worst first by name, beside the text map.
+Recall and precision are of text area in pixels, ignored regions left out; f is their harmonic mean, `macro` the
+mean of the sources' f. `lines` is detections per labelled line or word: far below 1 where lines are lost or
+joined. `--pictures` writes every picture with the detections (red) over the labels (green), worst first by name,
+beside the text map.
 """
 
 import argparse
@@ -44,9 +45,13 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="weights directory; default: the package's")
     parser.add_argument("--source", action="append", help="only this source; may be given several times")
     parser.add_argument("--pictures", type=Path, help="folder for pictures to look at")
-    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="a number of DetectorOptions")
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="a number of DetectorOptions"
+    )
     args = parser.parse_args()
-    changes = {name: float(value) if "." in value else int(value) for name, _, value in (o.partition("=") for o in args.option)}
+    changes = {
+        name: float(value) if "." in value else int(value) for name, _, value in (o.partition("=") for o in args.option)
+    }
     detector = TextDetector(args.weights, options=dataclasses.replace(DetectorOptions(), **changes))
     sums: dict[str, npt.NDArray[np.float64]] = collections.defaultdict(lambda: np.zeros(5))
     for row in args.index.read_text(encoding="utf-8").splitlines():
@@ -71,8 +76,12 @@ def main() -> None:
             args.pictures.mkdir(parents=True, exist_ok=True)
             shown = picture.copy()
             for quad_list, colour in ((quads, (0, 200, 0)), (found, (0, 0, 255))):
-                cv2.polylines(shown, [np.round(q).astype(np.int32) for q in quad_list], True, colour, max(1, max(h, w) // 500))
-            text = cv2.resize(maps[0], (round(w * frame.input_width / frame.width), round(h * frame.input_height / frame.height)))
+                cv2.polylines(
+                    shown, [np.round(q).astype(np.int32) for q in quad_list], True, colour, max(1, max(h, w) // 500)
+                )
+            text = cv2.resize(
+                maps[0], (round(w * frame.input_width / frame.width), round(h * frame.input_height / frame.height))
+            )
             deep = cv2.resize(maps[-1], text.shape[::-1])
             beside = np.clip(np.stack([0 * text, text * 120, deep * 255], -1), 0, 255).astype(np.uint8)
             high = max(h, text.shape[0])
@@ -83,8 +92,11 @@ def main() -> None:
     for source, (hit, labelled_area, found_area, lines, count) in sorted(sums.items()):
         scores[source] = area_f(hit, labelled_area, found_area)
         recall, precision = hit / max(labelled_area, 1), hit / max(found_area, 1)
-        print(f"{source:18} f {scores[source]:.3f}  recall {recall:.3f}  precision {precision:.3f}  lines {count / max(lines, 1):.2f}")
-    with_quads = [s for name, s in scores.items() if name not in ("eye_labelled", "plates", "trad_book_lines", "word_crops")]
+        ratio = count / max(lines, 1)
+        print(f"{source:18} f {scores[source]:.3f}  recall {recall:.3f}  precision {precision:.3f}  lines {ratio:.2f}")
+    with_quads = [
+        s for name, s in scores.items() if name not in ("eye_labelled", "plates", "trad_book_lines", "word_crops")
+    ]
     print(f"{'macro':18} f {np.mean(with_quads or [0]):.3f} (sources with quads)")
 
 

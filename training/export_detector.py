@@ -3,8 +3,8 @@
     python -m training.export_detector training/checkpoints/detector.pt weights/detector
     python -m training.export_detector --start ch_PP-OCRv3_det_infer.onnx start/detector    # untrained
 
-The weights are stored as float16 and computed as float32. Checked are pictures of three sizes that pnnx has not seen; the
-largest difference of a map is printed, and more than 0.02 is an error.
+The weights are stored as float16 and computed as float32. Checked are pictures of three sizes that pnnx has not
+seen; the largest difference of a map is printed, and more than 0.02 is an error.
 """
 
 import argparse
@@ -41,7 +41,10 @@ def tame(net: PSENet) -> None:
     """
     first, second = 2.0**-3, 2.0**-7
     with torch.no_grad():
-        for part, own, total in (*((a, first, first) for a in net.lateral), *((a, second, first * second) for a in net.smooth)):
+        for part, own, total in (
+            *((a, first, first) for a in net.lateral),
+            *((a, second, first * second) for a in net.smooth),
+        ):
             assert isinstance(part, Attend)
             part.conv.weight *= own
             part.squeeze.weight /= total
@@ -88,7 +91,9 @@ def test_pictures() -> list[npt.NDArray[np.float32]]:
         small = noise.uniform(60, 255, (height // STRIDE + 1, width // STRIDE + 1, 3)).astype(np.float32)
         image = np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 255), np.uint8)
         for y in range(20, height, 36):
-            cv2.putText(image, f"Line {y} of text 0123", (10, y), cv2.FONT_HERSHEY_SIMPLEX, 0.3 + y / 900, (20, 30, 40), 1)
+            cv2.putText(
+                image, f"Line {y} of text 0123", (10, y), cv2.FONT_HERSHEY_SIMPLEX, 0.3 + y / 900, (20, 30, 40), 1
+            )
         image = np.clip(image + noise.normal(0, 5, image.shape), 0, 255)
         pictures.append(np.ascontiguousarray(image.transpose(2, 0, 1) / 255, np.float32))
     return pictures

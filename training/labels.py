@@ -1,8 +1,8 @@
 """What the detector is to answer: every line's polygon, shrunk to six sizes (PSENet, section 3.4).
 
-A polygon of area A and perimeter L shrinks to the ratio r by moving its edges inwards by d = A (1 - r^2) / L; the ratios
-run evenly from 1 to 0.5. Example: a line of 100 x 20 pixels at r = 0.5 loses 2000 * 0.75 / 240 = 6.25 pixels on every
-side, so 87.5 x 7.5 remain.
+A polygon of area A and perimeter L shrinks to the ratio r by moving its edges inwards by d = A (1 - r^2) / L; the
+ratios run evenly from 1 to 0.5. Example: a line of 100 x 20 pixels at r = 0.5 loses 2000 * 0.75 / 240 = 6.25
+pixels on every side, so 87.5 x 7.5 remain.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,9 @@
 """PSENet's losses (section 3.5 of the paper), with a cross entropy beside them.
 
-L = 0.7 Lc + 0.3 Ls: Lc is the dice loss of the whole text over text and the hardest background, three pixels of it for
-every pixel of text; Ls is the mean dice loss of the kernels, counted only where text is found, because outside nothing is
-expanded. Dice counts areas, so that a large word outweighs a hundred small ones; the weighted cross entropy evens that out.
+L = 0.7 Lc + 0.3 Ls: Lc is the dice loss of the whole text over text and the hardest background, three pixels of it
+for every pixel of text; Ls is the mean dice loss of the kernels, counted only where text is found, because outside
+nothing is expanded. Dice counts areas, so that a large word outweighs a hundred small ones; the weighted cross
+entropy evens that out.
 """
 
 import torch

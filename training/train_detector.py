@@ -4,8 +4,9 @@
     python -m training.train_detector RUN --resume --receipts train/index.jsonl --minutes 90
 
 RUN is a folder: `last.pt` (network, its running average, optimiser, progress), `average.pt` (the running average
-alone, which is what is shipped), `config.json` and `log.jsonl` (the figures). The learning rate falls along a cosine over the
-minutes of training, pauses not counted. Pictures come from one process beside the training; `--seed` fixes them.
+alone, which is what is shipped), `config.json` and `log.jsonl` (the figures). The learning rate falls along a
+cosine over the minutes of training, pauses not counted. Pictures come from one process beside the training;
+`--seed` fixes them.
 """
 
 import argparse
@@ -49,7 +50,9 @@ class Batches(IterableDataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
                 scene = scenes.sample()
                 labels = make_labels(scene.lines, scene.ignored, self.size, self.size)
                 rows.append((scene.image.transpose(2, 0, 1), *labels))
-            images, kernels, care, weight = (torch.from_numpy(np.ascontiguousarray(np.stack(part))) for part in zip(*rows, strict=True))
+            images, kernels, care, weight = (
+                torch.from_numpy(np.ascontiguousarray(np.stack(part))) for part in zip(*rows, strict=True)
+            )
             yield images, kernels, care, weight
 
 
@@ -115,7 +118,9 @@ def train(args: argparse.Namespace) -> None:
         pixels = images.to(device).float() / 255
         with torch.autocast(device.type, torch.bfloat16, enabled=args.bf16):
             logits = net.logits(pixels)
-        loss, *parts = psenet_loss(logits.float(), kernels.to(device).float(), care.to(device).float(), weight.to(device))
+        loss, *parts = psenet_loss(
+            logits.float(), kernels.to(device).float(), care.to(device).float(), weight.to(device)
+        )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(net.parameters(), 2.0)
@@ -126,9 +131,13 @@ def train(args: argparse.Namespace) -> None:
         sums.append(float(loss.detach()))
         if step % 20 == 0:
             row = {
-                "step": step, "minutes": round(minutes, 2), "rate": round(rate, 6), "loss": round(sum(sums) / len(sums), 4),
-                "whole": round(float(parts[0].detach()), 4), "kernels": round(float(parts[1].detach()), 4), "cross": round(float(parts[2].detach()), 4),
-            }  # fmt: skip
+                "step": step,
+                "minutes": round(minutes, 2),
+                "rate": round(rate, 6),
+                "loss": round(sum(sums) / len(sums), 4),
+            }
+            for name, part in zip(("whole", "kernels", "cross"), parts, strict=True):
+                row[name] = round(float(part.detach()), 4)
             print(row, flush=True)
             with (run / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(row) + "\n")
@@ -137,7 +146,13 @@ def train(args: argparse.Namespace) -> None:
         if step % args.save_every == 0 or last:
             save(
                 run / "last.pt",
-                {"net": net.state_dict(), "average": kept.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "minutes": minutes},
+                {
+                    "net": net.state_dict(),
+                    "average": kept.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step,
+                    "minutes": minutes,
+                },
             )
             save(run / "average.pt", {"net": kept.state_dict(), "step": step})
         if last:
