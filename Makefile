@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: check lint types test wheel check-lowest clean
+.PHONY: check lint types test wheel check-lowest check-training clean
 
 check: lint types test wheel
 
@@ -35,6 +35,11 @@ check-lowest:
 	build/lowest/bin/python -m pip install --quiet --no-deps --editable .
 	build/lowest/bin/python -m pip install --quiet pytest hypothesis pillow
 	build/lowest/bin/python -m pytest
+
+# The training code: needs PyTorch and the fonts of training/fonts.txt.
+check-training: $(BIN)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[train]'
+	$(BIN)/python -m pytest tests/training
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -198,13 +198,14 @@ class TextDetector:
                 continue
             outline = geometry.outline(labels, region.label, region.box)
             quad = geometry.min_area_quad(outline) * step
-            if geometry.quad_size(quad)[1] < o.min_height:
+            height = min(geometry.quad_size(quad))  # of the text: a line that runs downwards is long, not high
+            if height < o.min_height:
                 continue
-            growth = o.grow * geometry.quad_size(quad)[1]
+            growth = o.grow * height
             quad = geometry.grow_quad(quad, growth, growth)
             polygon = None
             if self._polygons:
-                polygon = geometry.offset_polygon(outline * step, growth)
-                polygon = (polygon - o.margin) * scale
+                rim = geometry.outline(labels, region.label, region.box, epsilon=1.0)
+                polygon = (geometry.offset_polygon(rim * step, growth) - o.margin) * scale
             found.append(Detection((quad - o.margin) * scale, region.score, polygon))
         return found
