@@ -36,7 +36,7 @@ def test_kernels_nest_and_the_whole_line_is_first(turn: int) -> None:
     line = LINE if not turn else LINE[::-1]  # the direction of the outline does not matter
     kernels = make_labels([line], [], 64, 128).kernels
     assert kernels.shape == (len(RATIOS), 32, 64)
-    assert int(kernels[0].sum()) == pytest.approx(50 * 10, rel=0.15)
+    assert int(kernels[0].sum()) == pytest.approx(50 * 10, rel=0.05)
     for outer, inner in itertools.pairwise(kernels):
         assert inner.any()
         assert not (inner & ~outer & 1).any()

@@ -17,12 +17,18 @@ RATIOS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 MIN_HEIGHT = 4.5
 """Lower text, in pixels, counts as unreadable."""
 
+RIM = 1.0
+"""fillPoly fills every pixel of the map that the outline touches: half a pixel of the map too much on each side."""
+
 Polygon = npt.NDArray[np.float32]
 
 
-def shrink(polygon: Polygon, ratio: float) -> list[Polygon]:
-    """The polygon, (N, 2), moved inwards for the ratio: several pieces, one, or none where nothing remains."""
-    if ratio >= 1:
+def shrink(polygon: Polygon, ratio: float, inset: float = 0.0) -> list[Polygon]:
+    """The polygon, (N, 2), moved inwards for the ratio, and by `inset` pixels more.
+
+    Several pieces, one, or none where nothing remains.
+    """
+    if ratio >= 1 and not inset:
         return [polygon]
     area = abs(float(cv2.contourArea(polygon)))
     perimeter = float(cv2.arcLength(polygon, True))
@@ -31,7 +37,7 @@ def shrink(polygon: Polygon, ratio: float) -> list[Polygon]:
     grain = 16.0  # pyclipper counts in integers
     offset = pyclipper.PyclipperOffset()
     offset.AddPath(np.round(polygon * grain).astype(int).tolist(), pyclipper.JT_MITER, pyclipper.ET_CLOSEDPOLYGON)
-    pieces = offset.Execute(-grain * area * (1 - ratio**2) / perimeter)
+    pieces = offset.Execute(-grain * (area * (1 - ratio**2) / perimeter + inset))
     return [np.asarray(piece, np.float32) / np.float32(grain) for piece in pieces]
 
 
@@ -70,8 +76,8 @@ def make_labels(lines: Sequence[Polygon], ignored: Sequence[Polygon], height_px:
         if tall < MIN_HEIGHT:
             fill(care, polygon, 0)
             continue
-        fill(weight, polygon, float(np.clip(24 / tall, 0.5, 4)))
+        fill(weight, polygon, float(np.clip(24 / tall, 0.5, 2)))
         for kernel, ratio in zip(kernels, RATIOS, strict=True):
-            for piece in shrink(polygon, ratio):
+            for piece in shrink(polygon, ratio, RIM) or shrink(polygon, ratio):
                 fill(kernel, piece, 1)
     return Labels(kernels, care, weight)

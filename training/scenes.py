@@ -36,21 +36,33 @@ PHOTOS = (
     "chelsea.png",
     "coffee.png",
     "coins.png",
+    "motorcycle_left.png",
     "grass.png",
     "gravel.png",
     "hubble_deep_field.jpg",
     "moon.png",
     "rocket.jpg",
 )
+STOCK = 32
+"""Backgrounds that are kept and used again."""
 
 
 @functools.cache
-def _photos() -> list[Picture]:
+def _shipped() -> list[Picture]:
     found = importlib.util.find_spec("skimage")
     if found is None or found.origin is None:
         return []
     files = (Path(found.origin).parent / "data" / name for name in PHOTOS)
     return [np.asarray(image, np.uint8) for f in files if (image := cv2.imread(str(f), cv2.IMREAD_COLOR)) is not None]
+
+
+@functools.lru_cache(maxsize=160)
+def _read(path: Path) -> Picture:
+    """A picture with its alpha, if it has any."""
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim != 3:
+        raise ValueError(f"{path} is no colour picture")
+    return np.asarray(image, np.uint8)
 
 
 @functools.lru_cache(maxsize=256)
@@ -98,7 +110,7 @@ def box(x0: float, y0: float, x1: float, y1: float) -> Polygon:
 class Scenes:
     """Endless random pictures; the same seed gives the same pictures."""
 
-    def __init__(self, seed: int, size: int = 448, receipts: Path | None = None) -> None:
+    def __init__(self, seed: int, size: int = 448, receipts: Path | None = None, photos: Path | None = None) -> None:
         self.rng = random.Random(seed)
         self.noise = np.random.default_rng(seed)
         self.size = size
@@ -113,6 +125,9 @@ class Scenes:
                 self.real.append(
                     (receipts.parent / item["image"], [q for q, ig in quads if not ig], [q for q, ig in quads if ig])
                 )
+        files = sorted(photos.iterdir()) if photos else []
+        self.photos = [f for f in files if f.suffix in (".jpg", ".jpeg", ".webp")]
+        self.objects = [f for f in files if f.suffix == ".png"]
         self._stock: list[Picture] = []
 
     # ---- backgrounds
@@ -143,12 +158,12 @@ class Scenes:
     def photo(self, height: int, width: int) -> Floats:
         """A piece of a photo, a texture, or clutter of shapes."""
         rng = self.rng
-        if len(self._stock) < 24 or rng.random() < 0.2:
-            made = self._clutter() if rng.random() < 0.55 or not _photos() else self._piece()
-            if len(self._stock) < 24:
-                self._stock.append(made)
+        if len(self._stock) < STOCK or rng.random() < 0.25:
+            make = rng.choice((self._clutter, self._piece, self._collage)) if _shipped() else self._clutter
+            if len(self._stock) < STOCK:
+                self._stock.append(make())
             else:
-                self._stock[rng.randrange(24)] = made
+                self._stock[rng.randrange(STOCK)] = make()
         image = rng.choice(self._stock)
         side = image.shape[0]
         part = rng.uniform(0.3, 1)
@@ -159,13 +174,39 @@ class Scenes:
             piece = piece[:, ::-1]
         return np.asarray(piece, np.float32) * rng.uniform(0.4, 1.1) + rng.uniform(0, 25)
 
-    def _piece(self) -> Picture:
+    def _piece(self, size: int = 512) -> Picture:
+        """A square of a photo."""
         rng = self.rng
-        image = rng.choice(_photos())
-        side = rng.randint(120, min(image.shape[:2]))
+        image = _read(rng.choice(self.photos)) if self.photos and rng.random() < 0.7 else rng.choice(_shipped())
+        side = rng.randint(min(120, *image.shape[:2]), min(image.shape[:2]))
         x, y = rng.randint(0, image.shape[1] - side), rng.randint(0, image.shape[0] - side)
-        piece = cv2.resize(image[y : y + side, x : x + side], (512, 512), interpolation=cv2.INTER_AREA)
-        return np.ascontiguousarray(piece[..., rng.sample(range(3), 3)] if rng.random() < 0.4 else piece)
+        piece = cv2.resize(image[y : y + side, x : x + side, :3], (size, size), interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(piece[..., rng.sample(range(3), 3)] if rng.random() < 0.3 else piece)
+
+    def _collage(self) -> Picture:
+        """Things in heaps and rows, as on shelves, in streets and on desks."""
+        rng, n = self.rng, 512
+        image = self._piece().astype(np.float32)
+        row = rng.random() < 0.4
+        repeat = rng.randint(1, 12) if row else 1
+        for _ in range(rng.randint(4, 40)):
+            size = round(12 * 16 ** rng.betavariate(1.2, 1.6))
+            if self.objects and rng.random() < 0.65:
+                thing = _read(rng.choice(self.objects))
+                height = max(4, round(size * thing.shape[0] / thing.shape[1]))
+                thing = np.asarray(cv2.resize(thing, (size, height), interpolation=cv2.INTER_AREA), np.uint8)
+            else:
+                height = round(size * rng.uniform(0.3, 3))
+                piece = cv2.resize(self._piece(64), (size, height), interpolation=cv2.INTER_AREA)
+                thing = np.dstack([piece, np.full((height, size), 255, np.uint8)])
+            thing = np.rot90(thing, rng.choice((0, 0, 0, 1, 3)))
+            x, y = rng.randint(-20, n), rng.randint(-20, n)
+            for _ in range(repeat):
+                self.paint(image, np.ascontiguousarray(thing[..., 3]), x, y, thing[..., :3])
+                x += round(thing.shape[1] * rng.uniform(0.9, 1.2))
+        if rng.random() < 0.3:
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5)))
+        return np.clip(image, 0, 255).astype(np.uint8)
 
     def _clutter(self) -> Picture:
         rng, n = self.rng, 512
@@ -338,15 +379,15 @@ class Scenes:
         matrix = cv2.getPerspectiveTransform(corners, target.astype(np.float32))
         return np.asarray(cv2.warpPerspective(ink, matrix, (width, height)), np.uint8), transform(outline, matrix)
 
-    def paint(self, image: Floats, ink: Picture, x: int, y: int, pen: Floats, *, alpha: float = 1.0) -> None:
-        """Lay a colour through a mask; parts outside the picture are cut off."""
+    def paint(self, image: Floats, ink: Picture, x: int, y: int, pen: Floats | Picture, *, alpha: float = 1.0) -> None:
+        """Lay a colour, or a picture of the mask's size, through a mask; parts outside the picture are cut off."""
         h, w = image.shape[:2]
         x0, y0, x1, y1 = max(0, x), max(0, y), min(w, x + ink.shape[1]), min(h, y + ink.shape[0])
         if x1 <= x0 or y1 <= y0:
             return
         cover = ink[y0 - y : y1 - y, x0 - x : x1 - x, None].astype(np.float32) * (alpha / 255)
         part = image[y0:y1, x0:x1]
-        part += cover * (pen - part)
+        part += cover * ((pen if pen.ndim == 1 else pen[y0 - y : y1 - y, x0 - x : x1 - x].astype(np.float32)) - part)
 
     def pen(self, ground: Floats) -> Floats:
         """A colour that stands out from the ground's."""
@@ -502,7 +543,7 @@ class Scenes:
         tilt = rng.gauss(0, 12) if rng.random() < 0.5 else 0.0
         largest = rng.choice((16, 30, 60, 120, 200))
         smallest = rng.choice((6, 8, 10, 14))
-        for _ in range(rng.randint(2, 26)):
+        for _ in range(rng.randint(0, 2) if rng.random() < 0.15 else rng.randint(2, 26)):
             size = smallest * (max(largest, smallest + 2) / smallest) ** rng.random()
             vertical = rng.random() < 0.15
             text = self.text()
@@ -821,9 +862,10 @@ def main() -> None:
     parser.add_argument("sheet", type=Path, help="PNG to write: samples beside their labels")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--receipts", type=Path, help="index.jsonl of real receipts")
+    parser.add_argument("--photos", type=Path, help="folder of photos (.jpg) and cut-out things (.png) without text")
     parser.add_argument("--count", type=int, default=12)
     args = parser.parse_args()
-    scenes = Scenes(args.seed, receipts=args.receipts)
+    scenes = Scenes(args.seed, receipts=args.receipts, photos=args.photos)
     tiles = []
     for _ in range(args.count):
         scene = scenes.sample()

@@ -37,13 +37,13 @@ WARM = 40
 class Batches(IterableDataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
     """Endless batches: pictures uint8 (N, 3, S, S) BGR, kernels uint8, care uint8, weight float32, at half size."""
 
-    def __init__(self, seed: int, size: int, batch: int, receipts: Path | None) -> None:
-        self.seed, self.size, self.batch, self.receipts = seed, size, batch, receipts
+    def __init__(self, seed: int, size: int, batch: int, *, receipts: Path | None, photos: Path | None) -> None:
+        self.seed, self.size, self.batch, self.receipts, self.photos = seed, size, batch, receipts, photos
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         cv2.setNumThreads(1)
         worker = get_worker_info()
-        scenes = Scenes(self.seed * 1000 + (worker.id if worker else 0), self.size, self.receipts)
+        scenes = Scenes(self.seed * 1000 + (worker.id if worker else 0), self.size, self.receipts, self.photos)
         while True:
             rows = []
             for _ in range(self.batch):
@@ -101,7 +101,7 @@ def train(args: argparse.Namespace) -> None:
     settings = {k: v.name if isinstance(v, Path) else v for k, v in vars(args).items()}
     (run / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
-    data = Batches(args.seed + step, args.size, args.batch, args.receipts)
+    data = Batches(args.seed + step, args.size, args.batch, receipts=args.receipts, photos=args.photos)
     loader = DataLoader(data, batch_size=None, num_workers=args.workers, prefetch_factor=4 if args.workers else None)
     began = time.monotonic()
     sums: list[float] = []
@@ -166,6 +166,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="ch_PP-OCRv3_det_infer.onnx")
     parser.add_argument("--resume", action="store_true", help="go on from RUN/last.pt")
     parser.add_argument("--receipts", type=Path, help="index.jsonl of real receipts with line quads")
+    parser.add_argument("--photos", type=Path, help="folder of photos (.jpg) and cut-out things (.png) without text")
     parser.add_argument("--minutes", type=float, default=60, help="of training in all")
     parser.add_argument("--rate", type=float, default=0.0015, help="largest learning rate")
     parser.add_argument("--average", type=float, default=0.99, help="decay of the running average, per batch")
