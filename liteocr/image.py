@@ -194,7 +194,7 @@ def _undecodable(header: Header, error: BaseException | None = None) -> ImageErr
     return ImageError(
         f"the {header.format} of {header.width} x {header.height} pixels cannot be decoded by OpenCV {cv2.__version__}"
         + (f" ({reason})" if reason else "")
-        + ": it is damaged or of a rare kind; open it in an image editor and save it as PNG"
+        + f": it is damaged, of a rare kind, or OpenCV is too old for {header.format}; save it as PNG in an image editor"
     )
 
 
@@ -230,11 +230,11 @@ class _LogLevel:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep OpenCV from logging what the caller gets as an error. The level is the process's, hence the count."""
-    logging = cast(Any, cv2).utils.logging
+    logging = getattr(cv2.utils, "logging", cv2)  # OpenCV before 4.13 has these functions elsewhere
     with _LogLevel.lock:
         if _LogLevel.depth == 0:
             _LogLevel.before = logging.getLogLevel()
-            logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+            logging.setLogLevel(0)  # silent
         _LogLevel.depth += 1
     try:
         yield
