@@ -153,13 +153,19 @@ class Scenes:
             ground += rng.uniform(2, 30) * self.smooth(height, width, rng.uniform(100, 500))[..., None]
         if rng.random() < 0.3:
             ground += rng.uniform(2, 10) * self.smooth(height, width, rng.uniform(2, 12))[..., None]
+        if rng.random() < 0.1:  # a patch of halftone
+            x, y, w, h = (rng.randint(0, side) for side in (width, height, width, height))
+            part = ground[y : y + h, x : x + w]
+            dots = self.noise.random(part.shape[:2]) < rng.uniform(0.03, 0.5)
+            part -= dots[..., None] * np.float32(rng.uniform(30, 220))
         return ground
 
     def photo(self, height: int, width: int) -> Floats:
         """A piece of a photo, a texture, or clutter of shapes."""
         rng = self.rng
-        if len(self._stock) < STOCK or rng.random() < 0.25:
-            make = rng.choice((self._clutter, self._piece, self._collage)) if _shipped() else self._clutter
+        if len(self._stock) < STOCK or rng.random() < 0.35:
+            made_up = (self._clutter, self._strokes)
+            make = rng.choice((*made_up, self._piece, self._collage, self._collage) if _shipped() else made_up)
             if len(self._stock) < STOCK:
                 self._stock.append(make())
             else:
@@ -205,6 +211,33 @@ class Scenes:
                 self.paint(image, np.ascontiguousarray(thing[..., 3]), x, y, thing[..., :3])
                 x += round(thing.shape[1] * rng.uniform(0.9, 1.2))
         if rng.random() < 0.3:
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5)))
+        return np.clip(image, 0, 255).astype(np.uint8)
+
+    def _strokes(self) -> Picture:
+        """Leaves, twigs, gravel, dots and weaves: fine, busy, and no text."""
+        rng, n = self.rng, 512
+        image = self._piece().astype(np.float32) * rng.uniform(0.3, 1) if rng.random() < 0.5 else self.paper(n, n)
+        base, spread = self.colour(), rng.uniform(10, 110)
+        if rng.random() < 0.3:  # in a grid
+            pitch, r = rng.uniform(5, 40), rng.uniform(0.1, 0.45)
+            for y in np.arange(0, n, pitch):
+                shift = rng.choice((0.0, pitch / 2))
+                for x in np.arange(shift, n, pitch):
+                    cv2.circle(
+                        image, (round(x * 8), round(y * 8)), round(8 * r * pitch), base.tolist(), -1, cv2.LINE_AA, 3
+                    )
+        else:
+            count = round(100 * 25 ** rng.random())
+            size, slope = rng.uniform(2, 18), rng.uniform(0, 180)
+            wild = rng.choice((10, 40, 180))
+            for x, y, along, across, turn in self.noise.uniform(0, 1, (count, 5)):
+                colour = np.clip(base + self.noise.uniform(-spread, spread, 3), 0, 255).tolist()
+                axes = (1 + round(size * along), 1 + round(size * across * 0.5))
+                thick = -1 if across > 0.3 else 1
+                angle = slope + wild * (turn - 0.5)
+                cv2.ellipse(image, (int(x * n), int(y * n)), axes, angle, 0, 360, colour, thick, cv2.LINE_AA)
+        if rng.random() < 0.6:
             image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5)))
         return np.clip(image, 0, 255).astype(np.uint8)
 
