@@ -194,7 +194,7 @@ def _undecodable(header: Header, error: BaseException | None = None) -> ImageErr
     return ImageError(
         f"the {header.format} of {header.width} x {header.height} pixels cannot be decoded by OpenCV {cv2.__version__}"
         + (f" ({reason})" if reason else "")
-        + f": it is damaged, of a rare kind, or OpenCV is too old for {header.format}; save it as PNG in an image editor"
+        + f": it is damaged, of a rare kind, or OpenCV is too old for {header.format}; save it as PNG elsewhere"
     )
 
 
