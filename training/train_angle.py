@@ -4,7 +4,7 @@
     python -m training.train_angle OUT.pt --start FILE.pt --minutes 0 --dev index.jsonl        # only measure
 
 Lines that read the same when turned (`6901`, `88`) are left out: there is nothing to learn from them. OUT.pt is
-written every minute; with --dev it holds the weights that did best there, and a table of accuracies is printed.
+written every few minutes; with --dev it holds the weights that did best there, and a table of accuracies is printed.
 """
 
 import argparse
@@ -28,9 +28,11 @@ from training.train_recognizer import real_crop
 
 BOTH_WAYS = set("01689HINOSXZosxzl-.:=+|/%~·,'* ()一二三回田口日中王十工")
 POOL = 256
-BATCH = 24
+BATCH = 32
 SQUEEZE = 1.25
-MAX_WIDTH = 640
+MAX_WIDTH = 256
+
+SURE = 0.9  # the score at which a pipeline would turn a line
 
 Picture = npt.NDArray[np.uint8]
 
@@ -81,7 +83,9 @@ def measure(net: angle.AngleNet, index: Path) -> dict[str, float]:
         for turn in (0, 1):
             x = torch.from_numpy(prepare(np.ascontiguousarray(crop[::-1, ::-1]) if turn else crop, 1)[None])
             with torch.no_grad():
-                hit = float(net(x)[0].argmax() == turn)
+                turned = float(net(x)[0].softmax(0)[1])
+            hit = float((turned > 0.5) == bool(turn))
+            right[f"{'turned' if turn else 'upright'} at {SURE}"].append(float((turned > SURE) == bool(turn)))
             digits = sum(c.isdigit() for c in text) > 0.7 * len(text)
             for key in (
                 "ALL",
@@ -101,6 +105,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.4, help="share of real lines")
     parser.add_argument("--dev", type=Path)
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--save-minutes", type=float, default=4)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
@@ -143,7 +148,7 @@ def main() -> None:
                 torch._foreach_lerp_(
                     list(mean.parameters()), list(net.parameters()), 1 - min(0.99, steps / (steps + 10))
                 )
-        if now - saved > 60:
+        if now - saved > 60 * args.save_minutes:
             saved = now
             keep(mean, f"{(now - begin) / 60:.1f} min, {steps} steps, loss {np.mean(losses[-200:]):.3f}:")
     if steps:

@@ -14,6 +14,7 @@ import copy
 import json
 import math
 import random
+import shutil
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -32,8 +33,8 @@ from training.lines import Lines
 from training.real_lines import RealLine, read_lines
 
 Picture = npt.NDArray[np.uint8]
-POOL = 512  # lines sorted by width together
-AREA = 16 * 320  # columns in a batch
+POOL = 768  # lines sorted by width together
+AREA = 24 * 320  # columns in a batch
 MAX_WIDTH = 1600
 SQUEEZE = 1.15  # widths in a batch differ by no more than this factor; all are stretched to one, nothing is padded
 
@@ -116,19 +117,33 @@ class Batches:
         return x, labels, torch.tensor([len(classes) for _, _, classes in group])
 
 
-def groups(net: crnn.CRNN, rate: float, frozen: int) -> list[dict[str, object]]:
-    """Parameters and their learning rates: the new branch learns fast, what was trained before slowly."""
-    for module in (net.stem, net.stem2, *net.blocks[:frozen]):
+def groups(net: crnn.CRNN, args: argparse.Namespace) -> list[dict[str, object]]:
+    """Parameters and their learning rates: the new branch learns fast, what was trained before slowly or not at all."""
+    stages = (net.stem, net.stem2, *net.blocks, net.mix, net.point)
+    for module in stages[: args.frozen]:
         module.requires_grad_(False)
-    new = [*net.lstm.parameters(), *net.join.parameters()]
-    head = [*net.narrow.parameters(), *net.classes.parameters()]
-    ids = {id(p) for p in new + head}
-    old = [p for p in net.parameters() if id(p) not in ids and p.requires_grad]
     return [
-        {"params": new, "peak": rate, "weight_decay": 1e-3},
-        {"params": head, "peak": 0.15 * rate, "weight_decay": 0.0},
-        {"params": old, "peak": 0.1 * rate, "weight_decay": 0.0},
+        {"params": [*net.lstm.parameters(), *net.join.parameters()], "peak": args.rate, "weight_decay": 1e-3},
+        {"params": [*net.narrow.parameters(), *net.classes.parameters()], "peak": args.head_rate, "weight_decay": 0.0},
+        {
+            "params": [p for m in stages[args.frozen :] for p in m.parameters()],
+            "peak": args.conv_rate,
+            "weight_decay": 0.0,
+        },
     ]
+
+
+def settled(net: crnn.CRNN, anchor: dict[str, Tensor], share: float) -> crnn.CRNN:
+    """A copy whose layers around the new branch are `share` of the way from the start's (`anchor`) to the trained.
+
+    Halfway reads the start's kind of lines nearly as well as the start did and the new kind as well as the trained.
+    """
+    out = copy.deepcopy(net)
+    with torch.no_grad():
+        for name, value in out.named_parameters():
+            if name in anchor:
+                value.copy_(torch.lerp(anchor[name], value, share))
+    return out
 
 
 def main() -> None:
@@ -138,12 +153,15 @@ def main() -> None:
     parser.add_argument("--dictionary", type=Path, help="its characters, one a line")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--real", type=Path, help="lines written by training.real_lines")
-    parser.add_argument("--share", type=float, default=0.4, help="share of real lines")
+    parser.add_argument("--share", type=float, default=0.45, help="share of real lines")
     parser.add_argument("--dev", type=Path, help="index of line crops to measure on")
     parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--save-minutes", type=float, default=5)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--frozen", type=int, default=3, help="blocks that stay as they are, beside the stem")
+    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate of the new branch")
+    parser.add_argument("--head-rate", type=float, default=5e-5, help="of the layers around the new branch")
+    parser.add_argument("--settle", type=float, default=0.5, help="see settled()")
+    parser.add_argument("--conv-rate", type=float, default=3e-5, help="of the convolutions")
+    parser.add_argument("--frozen", type=int, default=13, help="convolutional stages, of 13, that stay as they are")
     parser.add_argument("--hidden", type=int, default=crnn.HIDDEN)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
@@ -165,13 +183,15 @@ def main() -> None:
     if args.minutes <= 0:
         return
 
+    anchor = {k: v.detach().clone() for k, v in net.named_parameters() if k.startswith(("narrow.", "classes."))}
     net = net.train().to(memory_format=torch.channels_last)
     mean = copy.deepcopy(net).eval()
-    optimizer = torch.optim.AdamW(groups(net, args.rate, args.frozen), betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(groups(net, args), betas=(0.9, 0.98))
     best, steps, used, seen = -1.0, 0, 0.0, 0
     if state is not None:
         mean.load_state_dict(state["mean"])
         optimizer.load_state_dict(state["optimizer"])
+        anchor = state["anchor"]
         best, steps, used, seen = state["best"], state["steps"], state["used"], state["seen"]
     batches = iter(Batches(charset, read_lines(args.real) if args.real else [], args.share, args.seed + steps))
     begin = saved = time.monotonic()
@@ -181,7 +201,7 @@ def main() -> None:
         part = (used + now - begin) / 60 / args.minutes
         if now - saved > 60 * args.save_minutes or part >= 1:
             saved = now
-            crnn.save(mean, charset, args.out / "last.pt")
+            crnn.save(settled(mean, anchor, args.settle), charset, args.out / "last.pt")
             entry = {
                 "minutes": (used + now - begin) / 60,
                 "steps": steps,
@@ -193,7 +213,7 @@ def main() -> None:
                 entry |= {"ned": table["ALL"][1], "exact": table["ALL"][2], "by": {k: v[1:4] for k, v in table.items()}}
                 if table["ALL"][1] > best:
                     best = table["ALL"][1]
-                    crnn.save(mean, charset, args.out / "best.pt")
+                    shutil.copyfile(args.out / "last.pt", args.out / "best.pt")
             print(json.dumps({k: v for k, v in entry.items() if k != "by"}), flush=True)
             with (args.out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(entry) + "\n")
@@ -213,7 +233,7 @@ def main() -> None:
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         images, labels, lengths = next(batches)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16), torch.set_grad_enabled(args.frozen < 13):
             features = net.features(images.contiguous(memory_format=torch.channels_last))
         scores = net.head(features.float()).log_softmax(2).transpose(0, 1)
         width = torch.full((len(images),), scores.shape[0])
@@ -225,7 +245,7 @@ def main() -> None:
         optimizer.step()
         steps, seen = steps + 1, seen + len(images)
         losses.append(loss.item())
-        decay = min(0.998, steps / (steps + 20))
+        decay = min(0.996, steps / (steps + 20))
         with torch.no_grad():
             torch._foreach_lerp_(list(mean.parameters()), list(net.parameters()), 1 - decay)
 
