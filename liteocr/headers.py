@@ -361,7 +361,8 @@ def _bmp(data: bytes) -> tuple[Header, ...]:
 
 def _jpeg2000(data: bytes) -> tuple[Header, ...]:
     start = data.find(b"\xff\x4f\xff\x51")
-    if start < 0:
+    # The end mark cannot occur in coded data.
+    if start < 0 or data.find(b"\xff\xd9", start) < 0:
         raise _truncated("JPEG 2000", len(data))
     right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)
     bits = (data[start + 42] & 0x7F) + 1
