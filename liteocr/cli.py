@@ -24,7 +24,7 @@ from . import __version__
 from .draw import draw_page
 from .errors import ExitCode, ImageError, LiteOCRError, OptionError
 from .image import MAX_PIXELS, frames
-from .pipeline import OCR
+from .pipeline import MIN_SCORE, OCR
 from .results import Page
 
 __all__ = ["main"]
@@ -464,7 +464,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--format", choices=list(_PRINTERS), default="text", help="what to print (default: text)")
     add("-o", "--output", metavar="FILE", help="write to FILE, which appears only when all of it is written")
     add("--draw", metavar="FILE_OR_DIR", help="also write the picture with boxes and texts; DIR for several pictures")
-    add("--min-score", type=_score, default=0.0, metavar="S", help="leave out lines with a lower score, 0 to 1")
+    add(
+        "--min-score",
+        type=_score,
+        default=MIN_SCORE,
+        metavar="S",
+        help="leave out lines with a lower score, 0 to 1 (default: %(default)s)",
+    )
     add("--threads", type=_positive, metavar="N", help="threads for one picture (default: every core)")
     add("--max-side", type=_positive, metavar="PX", help="scale longer pictures down to this to find the lines")
     add("--no-angle", action="store_true", help="take every line as upright")

@@ -48,7 +48,7 @@ class DetectorOptions:
     """A pixel belongs to a kernel from this value of its map on."""
     min_area: int = 8
     """Regions of fewer pixels of the map are dropped."""
-    min_score: float = 0.6
+    min_score: float = 0.8
     """Regions whose mean text map is below this are dropped."""
     min_height: float = 3.0
     """Regions whose quad is lower than this many pixels of the network's input are dropped."""

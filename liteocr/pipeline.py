@@ -24,9 +24,13 @@ from .recognition import Recognition, TextRecognizer
 from .results import Char, Page, Quad, TextLine, as_quad
 from .weights import load
 
-__all__ = ["OCR", "Classifier", "Detector", "Recognizer"]
+__all__ = ["MIN_SCORE", "OCR", "Classifier", "Detector", "Recognizer"]
 
 Image = NDArray[np.uint8]
+MIN_SCORE = 0.5
+"""Lines with a lower recognition score are left out: what the recogniser is so unsure of is no text more often than it
+is text. On photos with much clutter 0.7 keeps out more; 0 keeps everything."""
+
 _LONGEST_SINGLE = 4.0
 """How many times as high as wide a single upright character can be."""
 
@@ -88,7 +92,7 @@ class OCR:
         precision: Precision = "auto",
         threads: int | None = None,
         max_side: int | None = None,
-        min_score: float = 0.0,
+        min_score: float = MIN_SCORE,
         angle: bool = True,
         page_angle: bool = False,
         line: bool = False,
