@@ -35,6 +35,7 @@ A second table looks at what small networks lose first: groups by the height of 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 import unicodedata
@@ -364,4 +365,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):  # Windows has code pages without the arrows and dashes
+        sys.stdout.reconfigure(encoding="utf-8")
     raise SystemExit(main())

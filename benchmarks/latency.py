@@ -18,6 +18,7 @@ Needs the standard library and liteocr with its packages, nothing else.
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import json
 import os
@@ -160,6 +161,7 @@ def run_worker(configuration: Configuration, pictures: Sequence[Path], warmup: i
             capture_output=True,
             text=True,
             encoding="utf-8",
+            errors="replace",
             env=environment,
             check=False,
         )
@@ -507,4 +509,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):  # Windows has code pages without the arrows and dashes
+        sys.stdout.reconfigure(encoding="utf-8")
     raise SystemExit(main())
