@@ -211,10 +211,13 @@ class Texts:
         """(kind, text)."""
         rng = self.rng
         kind = rng.choices(
-            ("number", "mixed", "english", "chinese", "traditional", "plate", "character"), (30, 20, 22, 16, 7, 3, 2)
+            ("number", "mixed", "english", "chinese", "traditional", "plate", "character", "blank"),
+            (30, 20, 22, 16, 7, 3, 2, 2),
         )[0]
         if kind == "character":
             return kind, rng.choice("0123456789" * 2 + UPPER + UPPER.lower() + "%@&*#$+-()/:.")
+        if kind == "blank":  # only its size counts
+            return kind, self.digits(1, 12)
         if kind == "traditional":
             return kind, self.corpus.traditional(rng.choice((1, 2, 3, 4, 5, 7, 7, 8, 10, 14)))
         text = getattr(self, kind)()
@@ -314,9 +317,9 @@ class Lines:
         return paper.astype(np.float32), pen.astype(np.float32)
 
     def sample(self) -> tuple[Picture, str]:
-        """A BGR crop, 8 to 64 pixels high, and its text."""
+        """A BGR crop, 8 to 64 pixels high, and its text; now and then there is none on it."""
         kind, text = self.texts.sample()
-        return self.draw(kind, text), text
+        return self.draw(kind, text), "" if kind == "blank" else text
 
     def draw(self, kind: str, text: str, height: float | None = None) -> Picture:
         """A crop of the text; `height` fixes the pixels of the line's height."""
@@ -335,6 +338,8 @@ class Lines:
             mask = np.asarray(
                 cv2.dilate(mask, kernel) if rng.random() < 0.7 or size < 30 else cv2.erode(mask, kernel[:2, :2])
             )
+        if kind == "blank":
+            mask = np.zeros_like(mask)
         if self.before is not None and rng.random() < 0.25:  # a line above or below reaches in
             other = self.before[:, : mask.shape[1]]
             gap = round(rng.uniform(-0.04, 0.3) * tall)

@@ -1,6 +1,7 @@
 """Train the recogniser with CTC on rendered and real lines.
 
     python -m training.train_recognizer OUT --start rec.onnx --dictionary dict.txt --real LINES.pickle --minutes 40
+    python -m training.train_recognizer OUT --start CHECKPOINT.pt --real LINES.pickle --minutes 40
     python -m training.train_recognizer OUT --resume --real LINES.pickle --minutes 40
     python -m training.train_recognizer OUT --start rec.onnx --dictionary dict.txt --minutes 0     # the untrained start
 
@@ -87,7 +88,7 @@ class Batches:
                 crop, text = self.lines.sample()
             classes = self.encode(text)
             width = round(crop.shape[1] * crnn.HEIGHT / crop.shape[0]) if crop.size else MAX_WIDTH + 1
-            if not classes or width > MAX_WIDTH:
+            if classes is None or width > MAX_WIDTH:
                 continue
             repeats = sum(a == b for a, b in pairwise(classes))
             if width // crnn.STRIDE < len(classes) + repeats + 1:
@@ -149,7 +150,7 @@ def settled(net: crnn.CRNN, anchor: dict[str, Tensor], share: float) -> crnn.CRN
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--start", type=Path, help="PP-OCRv6 tiny's rec.onnx")
+    parser.add_argument("--start", type=Path, help="PP-OCRv6 tiny's rec.onnx, or a checkpoint")
     parser.add_argument("--dictionary", type=Path, help="its characters, one a line")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--real", type=Path, help="lines written by training.real_lines")
@@ -175,10 +176,13 @@ def main() -> None:
         net, charset = crnn.CRNN(args.hidden), state["charset"]
         net.load_state_dict(state["model"])
     else:
-        if args.start is None or args.dictionary is None:
-            raise SystemExit("--start and --dictionary are needed unless --resume")
         torch.manual_seed(args.seed)
-        net, charset = crnn.start(args.start, args.hidden), crnn.read_dictionary(args.dictionary)
+        if args.start is None or (args.start.suffix == ".onnx" and args.dictionary is None):
+            raise SystemExit("--start is needed unless --resume, and --dictionary with an ONNX file")
+        if args.start.suffix == ".onnx":
+            net, charset = crnn.start(args.start, args.hidden), crnn.read_dictionary(args.dictionary)
+        else:
+            net, charset = crnn.load(args.start)
     crnn.save(net, charset, args.out / "last.pt")
     if args.minutes <= 0:
         return
@@ -229,7 +233,7 @@ def main() -> None:
             (args.out / "state.part").replace(args.out / "state.pt")
             if part >= 1:
                 return
-        rate = min(1.0, (steps + 1) / 200) * 0.5 * (1 + math.cos(math.pi * min(part, 1)))
+        rate = min(1.0, (steps + 1) / 100) * 0.5 * (1 + math.cos(math.pi * min(part, 1)))
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         images, labels, lengths = next(batches)
