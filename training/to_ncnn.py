@@ -26,7 +26,14 @@ def to_ncnn(
         os.chdir(folder)  # pnnx leaves by-products where it runs
         try:
             pnnx.export(
-                net.eval(), "net.pt", inputs, inputs2, ncnnparam=str(param), ncnnbin=str(weights), fp16=True, check_trace=False
+                net.eval(),
+                "net.pt",
+                inputs,
+                inputs2,
+                ncnnparam=str(param),
+                ncnnbin=str(weights),
+                fp16=True,
+                check_trace=False,
             )
         finally:
             os.chdir(back)
