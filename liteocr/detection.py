@@ -198,10 +198,10 @@ class TextDetector:
                 continue
             outline = geometry.outline(labels, region.label, region.box)
             quad = geometry.min_area_quad(outline) * step
-            height = min(geometry.quad_size(quad))  # of the text: a line that runs downwards is long, not high
-            if height < o.min_height:
+            size = min(geometry.quad_size(quad))  # height of the text: a line that runs downwards is long, not high
+            if size < o.min_height:
                 continue
-            growth = o.grow * height
+            growth = o.grow * size
             quad = geometry.grow_quad(quad, growth, growth)
             polygon = None
             if self._polygons:
