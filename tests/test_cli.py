@@ -19,7 +19,7 @@ from conftest import BoxDetector, ColourRecognizer, RedIsUpsideDown
 from PIL import Image
 
 import liteocr
-from liteocr import ExitCode, Page, TextLine, cli, image
+from liteocr import ExitCode, Page, TextLine, cli, image, pipeline
 
 Run = Callable[..., int]
 
@@ -303,7 +303,7 @@ def test_options_reach_the_ocr(folder: Path, run: Run) -> None:
         "precision": "auto",
         "threads": None,
         "max_side": None,
-        "min_score": 0.0,
+        "min_score": pipeline.MIN_SCORE,
         "angle": True,
         "page_angle": False,
         "line": False,
