@@ -13,6 +13,7 @@ import pytest
 import liteocr
 from liteocr.ctc import Emission
 from liteocr.detection import Frame, fit
+from liteocr.pipeline import MIN_SCORE
 from liteocr.recognition import char_spans
 
 DATA = Path(__file__).resolve().parent / "data"
@@ -85,7 +86,7 @@ def test_a_page_is_scaled_only_when_it_must_be() -> None:
 def test_lines_of_any_width_go_in(width: int) -> None:
     recognizer = liteocr.TextRecognizer()
     found = recognizer.recognize(np.full((48, width, 3), 255, np.uint8))
-    assert found.text.strip() == ""
+    assert found.score < MIN_SCORE  # nothing to read: no text, or one that the pipeline leaves out
 
 
 def test_a_line_keeps_its_width() -> None:
