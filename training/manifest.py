@@ -1,6 +1,6 @@
 """Write the SHA-256 of every file that a weights directory's manifest names into the manifest.
 
-    python -m training.manifest weights
+python -m training.manifest weights
 """
 
 import argparse
