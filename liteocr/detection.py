@@ -42,23 +42,26 @@ class DetectorOptions:
     to be found."""
     margin: int = 16
     """Pixels of replicated border around the scaled picture: text cut by the picture's edge is found up to the edge."""
-    text_threshold: float = 0.5
+    text_threshold: float = 0.4
     """A pixel belongs to text from this value of the text map on."""
     kernel_threshold: float = 0.5
     """A pixel belongs to a kernel from this value of its map on."""
-    min_area: int = 8
+    min_area: int = 16
     """Regions of fewer pixels of the map are dropped."""
     min_score: float = 0.8
     """Regions whose mean text map is below this are dropped."""
     min_height: float = 3.0
     """Regions whose quad is lower than this many pixels of the network's input are dropped."""
-    grow: float = 0.06
+    max_inside: float = 0.6
+    """Regions of whose quad a larger one covers this part are dropped: a stroke that came off its line, or a spot
+    between the words of a slanted one."""
+    grow: float = 0.07
     """By which part of its height a quad grows on every side: strokes at the rim are cut otherwise."""
 
     def __post_init__(self) -> None:
         if self.max_side is not None and self.max_side < 32:
             raise OptionError(f"max_side is {self.max_side}; it must be 32 or more, or None for no limit")
-        for name in ("text_threshold", "kernel_threshold", "min_score"):
+        for name in ("text_threshold", "kernel_threshold", "min_score", "max_inside"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise OptionError(f"{name} is {getattr(self, name)}; it must be in [0, 1]")
 
@@ -208,4 +211,5 @@ class TextDetector:
                 rim = geometry.outline(labels, region.label, region.box, epsilon=1.0)
                 polygon = (geometry.offset_polygon(rim * step, growth) - o.margin) * scale
             found.append(Detection((quad - o.margin) * scale, region.score, polygon))
-        return found
+        inner = geometry.inside_others([d.quad for d in found], o.max_inside)
+        return [d for d, inside in zip(found, inner, strict=True) if not inside]

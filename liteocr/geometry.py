@@ -17,11 +17,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pyclipper
+import shapely
 from numpy.typing import NDArray
 
 __all__ = [
     "crop_quad",
     "grow_quad",
+    "inside_others",
     "is_vertical",
     "min_area_quad",
     "offset_polygon",
@@ -178,6 +180,30 @@ def grow_quad(quad: NDArray[Any], along: float, across: float) -> Points:
         ],
         np.float32,
     )
+
+
+def inside_others(quads: Sequence[NDArray[Any]], share: float) -> list[bool]:
+    """Tell which quads lie inside a larger one.
+
+    Args:
+        quads: (4, 2) each.
+        share: which part of a quad's area another one must cover, in [0, 1].
+
+    Returns:
+        For each quad whether a larger quad covers ``share`` of its area or more.
+    """
+    if len(quads) < 2:
+        return [False] * len(quads)
+    shapes = shapely.polygons(np.asarray(quads, np.float64))
+    # a quad whose sides cross (the corners of a twisted crop) has no area until it is mended
+    shapes = np.where(shapely.is_valid(shapes), shapes, shapely.make_valid(shapes))
+    areas = shapely.area(shapes)
+    a, b = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    larger = areas[b] > areas[a]
+    a, b = a[larger], b[larger]
+    covered = shapely.area(shapely.intersection(shapes[a], shapes[b])) >= share * areas[a]
+    inner = set(a[covered].tolist())
+    return [i in inner for i in range(len(quads))]
 
 
 def is_vertical(quad: NDArray[Any], ratio: float = VERTICAL_RATIO) -> bool:

@@ -520,3 +520,18 @@ def test_reading_order_does_not_depend_on_the_input_s_order(quads: list[np.ndarr
 def test_reading_order_of_nothing_and_of_points() -> None:
     assert geometry.reading_order([]) == []
     assert sorted(geometry.reading_order([np.zeros((4, 2))] * 3)) == [0, 1, 2]
+
+
+def test_quads_inside_larger_ones_are_told() -> None:
+    def box(x: float, y: float, w: float, h: float) -> np.ndarray:
+        return np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]], np.float32)
+
+    line, within, half_out, beside = box(0, 0, 100, 20), box(10, 5, 10, 10), box(95, 5, 10, 10), box(100, 0, 50, 20)
+    assert geometry.inside_others([line, within, half_out, beside], 0.6) == [False, True, False, False]
+    assert geometry.inside_others([beside, half_out, within, line], 0.5) == [False, True, True, False]
+    # of two that are the same neither is larger
+    assert geometry.inside_others([line, line], 0.6) == [False, False]
+    assert geometry.inside_others([line], 0.6) == [False]
+    assert geometry.inside_others([], 0.6) == []
+    # crossed sides are no error
+    assert geometry.inside_others([line, within[[0, 2, 1, 3]]], 0.6) == [False, True]
