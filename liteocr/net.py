@@ -84,6 +84,7 @@ class Net:
         if threads < 1:
             raise OptionError(f"threads is {threads}; it must be 1 or more")
         self.name = param.name.split(".")[0]
+        self._precision = precision
         self.input = input
         self.output = output
         self._net = net = ncnn.Net()
@@ -131,7 +132,7 @@ class Net:
             The output blob, float32, a copy of its own: (C, H, W), (H, W) or (W,).
 
         Raises:
-            InferenceError: ncnn returned an error code, or the array is empty.
+            InferenceError: ncnn returned an error code or values that are not finite, or the array is empty.
         """
         # The name keeps the buffer alive: ncnn.Mat borrows it, and a temporary would be freed before clone() reads it.
         held = np.ascontiguousarray(array, dtype=np.float32)
@@ -148,7 +149,13 @@ class Net:
                 f"network {self.name}: ncnn failed on an input {held.shape} (code {code}); "
                 "the picture may be too large for the memory, try a smaller max_side"
             )
-        return np.array(out, dtype=np.float32)  # copies: the Mat's memory goes with the extractor
+        result = np.array(out, dtype=np.float32)  # copies: the Mat's memory goes with the extractor
+        if not np.isfinite(result.sum()):
+            raise InferenceError(
+                f"network {self.name}: ncnn {ncnn_version()} gives values that are no numbers at precision "
+                f"{self._precision!r} on this processor; use precision='fp32'"
+            )
+        return result
 
 
 def planes(image: NDArray[np.uint8], spec: Input) -> NDArray[np.float32]:

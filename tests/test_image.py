@@ -200,6 +200,8 @@ def test_modes_of_files(mode: str, kind: str | None) -> None:
     if kind == "GIF" and not hasattr(cv2, "imdecodeanimation"):
         pytest.skip("this OpenCV reads no GIF")
     opened = source if kind is None else Image.open(io.BytesIO(source))
+    if kind == "TIFF" and mode == "YCbCr":
+        opened = picture  # Pillow 12 cannot read what it wrote
     expected = np.asarray(opened.convert("RGB"))[..., ::-1]
     loaded = image.load(source)
     assert is_picture(loaded)

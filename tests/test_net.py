@@ -68,6 +68,13 @@ def test_a_network_that_fails_while_it_runs_is_an_error(tmp_path: Path) -> None:
         net.run(np.zeros((1, 4, 4), np.float32))
 
 
+def test_results_that_are_no_numbers_are_an_error(double: Net) -> None:
+    with pytest.raises(liteocr.InferenceError, match="no numbers"):
+        double.run(np.full((1, 2, 2), np.nan, np.float32))
+    with pytest.raises(liteocr.InferenceError, match="no numbers"):
+        double.run(np.array([[1.0, 3e38]], np.float32))
+
+
 @pytest.mark.parametrize("options", [{"threads": 0}, {"precision": "double"}])
 def test_options_are_checked(tmp_path: Path, options: dict[str, object]) -> None:
     with pytest.raises(liteocr.OptionError):
