@@ -17,11 +17,14 @@ from .errors import MissingPackageError
 try:
     import cv2 as _cv2  # noqa: F401
 except ImportError as _error:
-    raise MissingPackageError(
-        f"OpenCV cannot be imported ({_error}). On a machine without a screen, install the libraries that it links to "
-        "(Debian, Raspberry Pi OS: apt-get install libgl1 libglib2.0-0), or replace it: "
-        "pip uninstall opencv-python; pip install opencv-python-headless"
-    ) from _error
+    _advice = (
+        "install it: pip install opencv-python"
+        if isinstance(_error, ModuleNotFoundError)
+        else "on a machine without a screen, install the libraries that it links to (Debian, Raspberry Pi OS: "
+        "apt-get install libgl1 libglib2.0-0), or replace it: pip uninstall opencv-python; "
+        "pip install opencv-python-headless"
+    )
+    raise MissingPackageError(f"OpenCV cannot be imported ({_error}); {_advice}") from _error
 
 from .detection import Detection, DetectorOptions, TextDetector
 from .errors import (

@@ -92,9 +92,7 @@ class Net:
         opt.use_vulkan_compute = False
         opt.num_threads = threads
         opt.use_fp16_packed = opt.use_fp16_storage = opt.use_fp16_arithmetic = options.fp16
-        opt.use_bf16_storage = options.bf16
-        if hasattr(opt, "use_bf16_packed"):  # since ncnn 1.0.2025
-            opt.use_bf16_packed = options.bf16
+        opt.use_bf16_packed = opt.use_bf16_storage = options.bf16
         _check_param(param)
         if not bin.is_file():
             raise WeightsError(f"{bin} is missing; put it beside {param.name} or reinstall liteocr")
