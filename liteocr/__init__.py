@@ -1,9 +1,11 @@
 """OCR that fits on a board: text from photos, scans, receipts and screens, through ncnn.
 
-import liteocr
+In short::
 
-page = liteocr.read("receipt.jpg")
-print(page.text)
+    import liteocr
+
+    page = liteocr.read("receipt.jpg")
+    print(page.text)
 """
 
 from __future__ import annotations
