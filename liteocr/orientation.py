@@ -15,9 +15,14 @@ from .errors import WeightsError
 from .net import Net, Precision, planes
 from .weights import Weights, load
 
-__all__ = ["Angle", "AngleClassifier", "page_angle"]
+__all__ = ["Angle", "AngleClassifier", "line_angles", "page_angle"]
 
 ANGLES = (0, 180)
+
+_UPRIGHT = math.log(0.9 / 0.1)
+"""Most text stands upright: a line alone is turned only when the classifier is 90 % sure."""
+_PAGE_LIMIT = 4.5
+"""How much the other lines can weigh: a line that is 99.9 % sure (log-odds 6.9) still keeps its own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +42,6 @@ class AngleClassifier:
         weights: a weights directory, or one already loaded; None: the weights that came with the package.
         precision: see :class:`liteocr.net.Net`.
         threads: ncnn threads for one line.
-        min_score: a line is called upside down only from this probability on, in [0.5, 1]: most lines are upright, so
-            doubt is settled in their favour.
         max_width: widest input in pixels at the network's height; of a longer line the middle is looked at. Half a
             dozen characters tell the direction, and a long line costs no more than they do.
 
@@ -52,7 +55,6 @@ class AngleClassifier:
         *,
         precision: Precision = "auto",
         threads: int = 1,
-        min_score: float = 0.9,
         max_width: int = 480,
     ) -> None:
         self._spec = spec = (weights if isinstance(weights, Weights) else load(weights)).angle
@@ -62,7 +64,6 @@ class AngleClassifier:
             )
         self._height = spec.input.height
         self._net = Net.from_spec(spec, precision=precision, threads=threads)
-        self._min_score = min_score
         self._max_width = max_width
 
     def classify(self, crop: NDArray[np.uint8]) -> Angle:
@@ -88,9 +89,27 @@ class AngleClassifier:
             )
         # softmax of two logits
         upside_down = 1.0 / (1.0 + math.exp(min(float(output[0] - output[1]), 500.0)))
-        if upside_down >= self._min_score:
-            return Angle(180, upside_down)
-        return Angle(0, 1.0 - upside_down)
+        return Angle(180, upside_down) if upside_down > 0.5 else Angle(0, 1.0 - upside_down)
+
+
+def line_angles(angles: Sequence[Angle], lengths: Sequence[float]) -> list[int]:
+    """Which way up each line stands, its page considered: a line needs to be the surer, the more its neighbours differ.
+
+    Log-odds add up: what the classifier says of the line itself, what it says of the others (as in :func:`page_angle`,
+    but limited, so that a line that is sure keeps its own way), and that most text stands upright.
+
+    Args:
+        angles: one for each line.
+        lengths: length of each line in units of its own height.
+
+    Returns:
+        0 or 180 for each line.
+    """
+    own = [_log_odds(angle) for angle in angles]
+    votes = [_vote(angle, length) for angle, length in zip(angles, lengths, strict=True)]
+    total = sum(votes)
+    page = [min(max((total - vote) / 2, -_PAGE_LIMIT), _PAGE_LIMIT) for vote in votes]
+    return [180 if a + b > _UPRIGHT else 0 for a, b in zip(own, page, strict=True)]
 
 
 def page_angle(angles: Sequence[Angle], lengths: Sequence[float]) -> int:
@@ -103,9 +122,16 @@ def page_angle(angles: Sequence[Angle], lengths: Sequence[float]) -> int:
     Returns:
         0 or 180; 0 for a tie and for a page without lines.
     """
-    vote = 0.0
-    for angle, length in zip(angles, lengths, strict=True):
-        # log-odds: two sure lines outweigh ten that cannot tell; the square root keeps one long line from deciding
-        p = min(max(angle.score if angle.degrees == 180 else 1.0 - angle.score, 1e-3), 1.0 - 1e-3)
-        vote += float(np.log(p / (1.0 - p)) * np.sqrt(max(length, 0.0)))
-    return 180 if vote > 0 else 0
+    return 180 if sum(_vote(angle, length) for angle, length in zip(angles, lengths, strict=True)) > 0 else 0
+
+
+def _log_odds(angle: Angle) -> float:
+    """Logarithm of how many times likelier 180 degrees are than 0, bounded."""
+    p = angle.score if angle.degrees == 180 else 1.0 - angle.score
+    p = min(max(p, 1e-3), 1.0 - 1e-3)
+    return math.log(p / (1.0 - p))
+
+
+def _vote(angle: Angle, length: float) -> float:
+    # two sure lines outweigh ten that cannot tell; the square root keeps one long line from deciding
+    return _log_odds(angle) * math.sqrt(max(length, 0.0))

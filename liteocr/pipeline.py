@@ -19,7 +19,7 @@ from .detection import Detection, DetectorOptions, TextDetector
 from .errors import OptionError
 from .image import MAX_PIXELS, frames
 from .net import Precision, cpu_count
-from .orientation import Angle, AngleClassifier, page_angle
+from .orientation import Angle, AngleClassifier, line_angles, page_angle
 from .recognition import Recognition, TextRecognizer
 from .results import Char, Page, Quad, TextLine, as_quad
 from .weights import load
@@ -205,9 +205,11 @@ class OCR:
         if self._classifier is None:
             return crops
         angles = self._map(self._classifier.classify, [crop.image for crop in crops])
-        degrees = [angle.degrees for angle in angles]
+        lengths = [crop.image.shape[1] / crop.image.shape[0] for crop in crops]
         if self._page_angle:
-            degrees = [page_angle(angles, [c.image.shape[1] / c.image.shape[0] for c in crops])] * len(crops)
+            degrees = [page_angle(angles, lengths)] * len(crops)
+        else:
+            degrees = line_angles(angles, lengths)
         return [crop.turned() if d else crop for crop, d in zip(crops, degrees, strict=True)]
 
     def _recognize(self, crop: _Crop) -> _Reading:

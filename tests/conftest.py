@@ -49,9 +49,9 @@ class RedIsUpsideDown:
     """Calls a crop upside down when it is red."""
 
     def classify(self, crop: np.ndarray) -> liteocr.Angle:
-        """180 degrees for red, else 0, both with 0.95."""
+        """180 degrees for red, else 0, both with 0.9995."""
         b, g, r = crop[crop.shape[0] // 2, crop.shape[1] // 2] > 128
-        return liteocr.Angle(180 if r and not g and not b else 0, 0.95)
+        return liteocr.Angle(180 if r and not g and not b else 0, 0.9995)
 
 
 @pytest.fixture
