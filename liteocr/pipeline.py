@@ -206,10 +206,7 @@ class OCR:
             return crops
         angles = self._map(self._classifier.classify, [crop.image for crop in crops])
         lengths = [crop.image.shape[1] / crop.image.shape[0] for crop in crops]
-        if self._page_angle:
-            degrees = [page_angle(angles, lengths)] * len(crops)
-        else:
-            degrees = line_angles(angles, lengths)
+        degrees = [page_angle(angles, lengths)] * len(crops) if self._page_angle else line_angles(angles, lengths)
         return [crop.turned() if d else crop for crop, d in zip(crops, degrees, strict=True)]
 
     def _recognize(self, crop: _Crop) -> _Reading:
