@@ -1,0 +1,218 @@
+"""The command ``liteocr-model``: convert, upgrade, compare, look into and quantize a network.
+
+Standard output carries results only; errors go to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import LiteOCRError
+from .errors import ModelExitCode, exit_code
+
+__all__ = ["main"]
+
+_EPILOG = """\
+exit codes: 0 done, and equal; 1 the networks do not compute the same; 2 wrong usage; 3 a model file or an input cannot
+be read or does not fit; 4 an operator or a layer that ncnn does not have; 5 another failure, such as a crash of a tool
+or an output that cannot be written; 6 a package is missing (pip install 'liteocr[convert]'); 130 interrupted.
+
+Outputs appear when all of them are complete; after an error nothing has changed."""
+
+_Subparsers = Any  # argparse has no public name for what add_subparsers returns
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: the arguments after the command's name; None: those of the process.
+
+    Returns:
+        The exit code, see :class:`liteocr.convert.ModelExitCode`.
+
+    Raises:
+        SystemExit: with 2 where the arguments are wrong, with 0 after ``--help`` and ``--version``.
+    """
+    options = _parser().parse_args(argv)
+    try:
+        code = int(options.run(options))
+        sys.stdout.flush()
+        return code
+    except LiteOCRError as error:
+        print(f"liteocr-model: {error}", file=sys.stderr)
+        return int(exit_code(error))
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. What is still buffered must not fail again at exit.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ModelExitCode.OK)
+    except (OSError, MemoryError) as error:
+        print(f"liteocr-model: {error or 'the memory does not suffice; try a smaller input'}", file=sys.stderr)
+        return int(ModelExitCode.FAILURE)
+    except KeyboardInterrupt:
+        return int(ModelExitCode.INTERRUPTED)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="liteocr-model",
+        description="The road from PyTorch to ncnn: convert a network, and see that it computes the same.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"liteocr {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_convert, _add_upgrade, _add_compare, _add_info, _add_quantize):
+        add(commands)
+    return parser
+
+
+def _command(
+    commands: _Subparsers, name: str, run: Callable[[argparse.Namespace], int], help: str, description: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help,
+        description=description,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+# convert --------------------------------------------------------------------------------------------------------------
+
+
+def _add_convert(commands: _Subparsers) -> None:
+    parser = _command(
+        commands,
+        "convert",
+        _run_convert,
+        "ONNX or TorchScript to ncnn, proven at sizes that the export never saw",
+        "Simplify a model, rewrite what ncnn would not take, convert it, and prove the result.",
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", type=Path, help="an .onnx file or a TorchScript .pt")
+    add("out", metavar="OUT_DIR", type=Path, help="where NAME.ncnn.param, NAME.ncnn.bin and the report go")
+    add("--shape", type=_shape, metavar="1,3,H,W", help="input shape (default: the model's own)")
+    add("--shape2", type=_shape, metavar="1,3,H,W", help="a second one; what differs stays free")
+    storage = parser.add_mutually_exclusive_group()
+    storage.add_argument("--fp16", action="store_true", default=True, help="store the weights in float16 (default)")
+    storage.add_argument("--fp32", dest="fp16", action="store_false", help="store the weights in float32")
+
+
+def _run_convert(options: argparse.Namespace) -> int:
+    raise NotImplementedError
+
+
+# upgrade --------------------------------------------------------------------------------------------------------------
+
+
+def _add_upgrade(commands: _Subparsers) -> None:
+    parser = _command(
+        commands,
+        "upgrade",
+        _run_upgrade,
+        "an old .param for today's ncnn",
+        "Rewrite what today's ncnn refuses or computes differently, and list each change. The .bin stays as it is.",
+    )
+    add = parser.add_argument
+    add("old", metavar="OLD.param", type=Path, help="the .param of an older ncnn")
+    add("new", metavar="NEW.param", type=Path, help="where the new one goes")
+    add("--dynamic", action="store_true", help="turn sizes that the export froze into scales")
+
+
+def _run_upgrade(options: argparse.Namespace) -> int:
+    raise NotImplementedError
+
+
+# compare --------------------------------------------------------------------------------------------------------------
+
+
+def _add_compare(commands: _Subparsers) -> None:
+    parser = _command(
+        commands,
+        "compare",
+        _run_compare,
+        "which layer is the first to diverge",
+        "Run a model and its ncnn network once, pair all tensors, and say where they part.",
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", type=Path, help="the .onnx file or a TorchScript .pt")
+    add("param", metavar="NET.param", type=Path, help="the ncnn network; its .bin lies beside it")
+    add("--bin", type=Path, metavar="NET.bin", help="its weights, where they lie elsewhere")
+    add("--input", metavar="IMAGE|NPY", type=Path, help="what both read (default: noise)")
+    add("--top", type=int, default=10, metavar="N", help="how many of the worst layers to print (default: %(default)s)")
+    add("--html", type=Path, metavar="REPORT", help="write a report with plots")
+
+
+def _run_compare(options: argparse.Namespace) -> int:
+    raise NotImplementedError
+
+
+# info -----------------------------------------------------------------------------------------------------------------
+
+
+def _add_info(commands: _Subparsers) -> None:
+    parser = _command(
+        commands,
+        "info",
+        _run_info,
+        "layers, sizes, operations and times of a network",
+        "Tell what is in an ncnn network: layers, blobs, free and frozen sizes, operations, times, precision.",
+    )
+    add = parser.add_argument
+    add("param", metavar="NET.param", type=Path, help="the ncnn network; its .bin lies beside it")
+
+
+def _run_info(options: argparse.Namespace) -> int:
+    raise NotImplementedError
+
+
+# quantize -------------------------------------------------------------------------------------------------------------
+
+
+def _add_quantize(commands: _Subparsers) -> None:
+    parser = _command(
+        commands,
+        "quantize",
+        _run_quantize,
+        "int8, and what it costs and gains",
+        "Quantize a network to int8, and report accuracy lost and time won.",
+    )
+    add = parser.add_argument
+    add("param", metavar="NET.param", type=Path, help="the ncnn network; its .bin lies beside it")
+    add("calibration", metavar="CALIBRATION_DIR", type=Path, help="a folder of pictures")
+    add("out", metavar="OUT", type=Path, help="the folder for the int8 network and the report")
+
+
+def _run_quantize(options: argparse.Namespace) -> int:
+    raise NotImplementedError
+
+
+# Values ---------------------------------------------------------------------------------------------------------------
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(word) for word in text.replace("x", ",").split(","))
+    except ValueError:
+        shape = (0,)
+    if not shape or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no shape such as 1,3,48,320")
+    return shape
+
+
+if __name__ == "__main__":
+    sys.exit(main())

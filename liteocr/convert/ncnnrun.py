@@ -1,0 +1,265 @@
+"""Run a network in ncnn, every blob or chosen ones, in a process of its own.
+
+Foreign .param and .bin files can end the interpreter that ncnn runs in, and a kernel may do so on an input that it does
+not expect. Before ncnn sees the files, they are parsed here, the layers' types are looked up, and the size of the .bin
+is compared with what the .param accounts for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import ncnn
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InferenceError, OptionError
+from ..net import ncnn_version
+from . import child
+from .errors import ConvertError, ModelFileError, UnsupportedError
+from .param import Layer, Param
+from .param import read as read_param
+from .weights import check_bin
+
+__all__ = ["PRECISIONS", "RunPrecision", "check_layers", "layer_times", "run_all", "unknown_layers"]
+
+RunPrecision = Literal["fp32", "fp16", "bf16", "int8"]
+PRECISIONS: tuple[str, ...] = get_args(RunPrecision)
+TIMEOUT = 600.0
+"""Seconds for one run. A network of OCR takes less than one."""
+
+
+def unknown_layers(param: Param) -> tuple[Layer, ...]:
+    """The layers whose type the installed ncnn does not have."""
+    return tuple(layer for layer in param.layers if ncnn.layer_to_index(layer.type) < 0)
+
+
+def check_layers(param: Param, name: str = "the network") -> None:
+    """Refuse a network with a layer that the installed ncnn does not have.
+
+    Raises:
+        UnsupportedError: naming the first such layer.
+    """
+    unknown = unknown_layers(param)
+    if unknown:
+        first = unknown[0]
+        more = f", and {len(unknown) - 1} more layers" if len(unknown) > 1 else ""
+        hint = (
+            "an operator of PyTorch that pnnx did not translate: rewrite it in the model and convert again"
+            if "." in first.type or "::" in first.type
+            else "a custom layer, or one of another ncnn: install a newer ncnn or convert the model again"
+        )
+        raise UnsupportedError(
+            f"{name}: ncnn {ncnn_version()} has no layer {first.type} (layer {first.name}{more}); it is {hint}"
+        )
+
+
+def run_all(
+    param: Path,
+    bin: Path,
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    precision: RunPrecision = "fp32",
+    only: Sequence[str] | None = None,
+    threads: int = 1,
+) -> dict[str, NDArray[np.float32]]:
+    """Run a network once.
+
+    Args:
+        param: the .param file.
+        bin: the .bin file.
+        inputs: an array for every input blob: float32, or int32 for what is an index; (W,), (H, W), (C, H, W) or
+            (C, D, H, W), without a batch axis.
+        precision: ``"fp16"`` and ``"bf16"`` where this CPU can; ``"int8"`` runs layers with int8 weights as such, as
+            all do, and the rest in float32.
+        only: names of the blobs wanted; None: all, the inputs included.
+        threads: of ncnn.
+
+    Returns:
+        Copies of the blobs, float32, in the network's order. A blob that ncnn leaves empty is an array of size 0.
+
+    Raises:
+        ModelFileError: a file is damaged, or they do not fit each other, or the inputs do not fit.
+        UnsupportedError: a layer that this ncnn does not have.
+        InferenceError: ncnn returned an error code.
+        ConvertError: ncnn crashed.
+    """
+    held = {name: _array(array, name) for name, array in inputs.items()}
+    _precision(precision)
+    what = f"ncnn {ncnn_version()}, running {Path(param).name},"
+    wanted = None if only is None else tuple(only)
+    try:
+        return child.call(
+            _run, _Job(Path(param), Path(bin), held, precision, threads), wanted, timeout=TIMEOUT, what=what
+        )
+    except ConvertError as error:
+        raise _with_log(error) from None
+
+
+def layer_times(
+    param: Path,
+    bin: Path,
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    precision: RunPrecision = "fp32",
+    threads: int = 1,
+    repeat: int = 10,
+) -> dict[str, tuple[float, int, int]]:
+    """Time every layer inside the running network, with the data and the memory layout that it meets there.
+
+    An extractor keeps what it has computed, so asking for the blobs in the order of the layers runs one layer a time.
+    What asking itself costs (unpacking, a copy) is measured by asking again, and taken off.
+
+    Returns:
+        By layer name: seconds (the median), and bits and packing of the elements of its first output as it lies in
+        memory, which tells the precision the layer ran in.
+
+    Raises:
+        As :func:`run_all`.
+    """
+    held = {name: _array(array, name) for name, array in inputs.items()}
+    _precision(precision)
+    what = f"ncnn {ncnn_version()}, timing {Path(param).name},"
+    try:
+        return child.call(
+            _time, _Job(Path(param), Path(bin), held, precision, threads), repeat, timeout=TIMEOUT, what=what
+        )
+    except ConvertError as error:
+        raise _with_log(error) from None
+
+
+def _array(array: NDArray[Any], name: str) -> NDArray[Any]:
+    array = np.asarray(array)
+    kind = np.int32 if array.dtype.kind in "iu" else np.float32
+    if not 1 <= array.ndim <= 4 or array.size == 0:
+        raise ModelFileError(
+            f"the input {name} has the shape {array.shape}; ncnn takes one to four axes without the batch: (C, H, W)"
+        )
+    return np.ascontiguousarray(array, dtype=kind)
+
+
+def _precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise OptionError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
+
+
+def _with_log(error: ConvertError) -> ConvertError:
+    """The same error, with ncnn's own last word where it said one."""
+    if error.log and "said last" not in str(error):
+        new = type(error)(f"{error} (ncnn says: {error.log.splitlines()[-1]})")
+        new.log = error.log
+        return new
+    return error
+
+
+# In the child ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What to run and how."""
+
+    param: Path
+    bin: Path
+    inputs: Mapping[str, NDArray[Any]]
+    precision: str
+    threads: int
+
+
+def _load(job: _Job, *, light: bool) -> tuple[Param, Any]:
+    param_path, bin_path, precision = job.param, job.bin, job.precision
+    param = read_param(param_path)
+    check_layers(param, str(param_path))
+    check_bin(param, bin_path)
+    net = ncnn.Net()
+    opt = net.opt
+    opt.use_vulkan_compute = False
+    opt.num_threads = job.threads
+    opt.lightmode = light
+    opt.use_fp16_packed = opt.use_fp16_storage = opt.use_fp16_arithmetic = precision == "fp16"
+    opt.use_bf16_packed = opt.use_bf16_storage = precision == "bf16"
+    if net.load_param(str(param_path)) != 0:
+        raise ModelFileError(
+            f"ncnn {ncnn_version()} refuses {param_path}; it is damaged or was written for another version: "
+            "try liteocr-model upgrade, or convert the model again"
+        )
+    # ncnn refuses the path of a .bin without a byte, which a network without weights has.
+    empty = bin_path.stat().st_size == 0
+    if net.load_model(ncnn.DataReaderFromEmpty() if empty else str(bin_path)) != 0:
+        raise ModelFileError(f"{bin_path} does not fit {param_path.name}; it is damaged or belongs to another network")
+    return param, net
+
+
+def _feed(net: Any, param: Param, inputs: Mapping[str, NDArray[Any]], light: bool) -> Any:
+    """An extractor with its inputs; the arrays must outlive it."""
+    known = set(param.blobs())
+    for name in inputs:
+        if name not in known:
+            raise ModelFileError(f"the network has no blob {name}; its inputs are {', '.join(param.inputs())}")
+    missing = [name for name in param.inputs() if name not in inputs]
+    if missing:
+        raise ModelFileError(f"the network needs an array for its input {missing[0]}")
+    extractor = net.create_extractor()
+    extractor.set_light_mode(light)
+    for name, array in inputs.items():
+        code = extractor.input(name, ncnn.Mat(array).clone())
+        if code != 0:
+            raise InferenceError(f"ncnn refuses the input {name} {array.shape} (code {code}); give another shape")
+    return extractor
+
+
+def _run(job: _Job, only: tuple[str, ...] | None) -> dict[str, NDArray[np.float32]]:
+    param, net = _load(job, light=False)
+    inputs = job.inputs
+    extractor = _feed(net, param, inputs, light=False)
+    names = param.blobs() if only is None else only
+    found = {}
+    for name in names:
+        if name not in param.blobs():
+            raise ModelFileError(f"the network has no blob {name}; its outputs are {', '.join(param.outputs())}")
+        if name in inputs:
+            found[name] = inputs[name].astype(np.float32)
+            continue
+        code, mat = extractor.extract(name)
+        if code != 0:
+            layer = param.producer(name)
+            raise InferenceError(
+                f"ncnn failed at layer {layer.name} ({layer.type}) or before it (code {code}), input "
+                + ", ".join(f"{key} {array.shape}" for key, array in inputs.items())
+                + "; the shapes do not fit the network, or the memory does not suffice"
+            )
+        found[name] = np.zeros(0, np.float32) if mat.empty() else np.array(mat, dtype=np.float32)
+    return found
+
+
+def _time(job: _Job, repeat: int) -> dict[str, tuple[float, int, int]]:
+    param, net = _load(job, light=True)
+    inputs = job.inputs
+    layers = [layer for layer in param.layers if layer.outputs and layer.outputs[0] not in inputs]
+    seconds = np.zeros((repeat, len(layers)))
+    form: dict[str, tuple[int, int]] = {}
+    clock = time.perf_counter
+    for turn in range(repeat + 1):  # the first turn warms up
+        extractor = _feed(net, param, inputs, light=True)
+        for i, layer in enumerate(layers):
+            start = clock()
+            code, mat = extractor.extract(layer.outputs[0], 1)
+            middle = clock()
+            if code != 0:
+                raise InferenceError(
+                    f"ncnn failed at layer {layer.name} ({layer.type}) (code {code}); the shapes do not fit the network"
+                )
+            form[layer.name] = (8 * mat.elemsize // max(1, mat.elempack), mat.elempack)
+            del mat  # else a layer that works in place would copy what it shares with us
+            again = clock()
+            code, mat = extractor.extract(layer.outputs[0], 1)
+            end = clock()
+            del mat
+            if turn:
+                seconds[turn - 1, i] = max(0.0, (middle - start) - (end - again))
+    medians = np.median(seconds, axis=0)
+    return {layer.name: (float(s), *form[layer.name]) for layer, s in zip(layers, medians, strict=True)}
