@@ -17,40 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from training.psenet import KERNELS, STRIDE, Attend, PSENet, transfer
+from training.psenet import STRIDE, Design, PSENet, load, tame, transfer
 from training.to_ncnn import to_ncnn
 
 TOLERANCE = 0.02
 SIZES = ((96, 608), (352, 256), (640, 480))
-
-
-def load_checkpoint(path: Path) -> PSENet:
-    """The network of a checkpoint, ready to run; float16 weights are widened."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    net = PSENet()
-    net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.get("net", state).items()})
-    return net.eval()
-
-
-def tame(net: PSENet) -> None:
-    """Bring the neck into the range of float16, by powers of two and therefore without changing what the network gives.
-
-    PP-OCRv3's neck hands features of some thousands to its head, whose weights, once batch normalisation is folded into
-    them, are too small for float16. Both convolutions of the neck shrink, the attention that reads them and the
-    normalisation behind them make up for it.
-    """
-    first, second = 2.0**-3, 2.0**-7
-    with torch.no_grad():
-        for part, own, total in (
-            *((a, first, first) for a in net.lateral),
-            *((a, second, first * second) for a in net.smooth),
-        ):
-            assert isinstance(part, Attend)
-            part.conv.weight *= own
-            part.squeeze.weight /= total
-        assert net.head.norm.running_var is not None and net.head.norm.running_mean is not None
-        net.head.norm.running_mean *= first * second
-        net.head.norm.running_var *= (first * second) ** 2
 
 
 def run_ncnn(files: Path, picture: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -77,7 +48,7 @@ def difference(net: PSENet, files: Path, pictures: Iterable[npt.NDArray[np.float
         with torch.inference_mode():
             wanted = net(torch.from_numpy(picture)[None])[0].numpy()
         got = run_ncnn(files, picture)
-        if got.shape != wanted.shape or wanted.shape != (KERNELS, picture.shape[1] // 2, picture.shape[2] // 2):
+        if got.shape != wanted.shape:
             raise RuntimeError(f"ncnn gives maps of {got.shape}, PyTorch {wanted.shape}")
         worst = max(worst, float(np.abs(got - wanted).max()))
     return worst
@@ -109,11 +80,11 @@ def main() -> None:
     if (args.checkpoint is None) == (args.start is None):
         parser.error("give either a checkpoint or --start")
     if args.start:
-        net = PSENet()
+        net = PSENet(Design("published"))
         transfer(net, args.start)
         net.eval()
     else:
-        net = load_checkpoint(args.checkpoint)
+        net = load(args.checkpoint)
     tame(net)
     to_ncnn(net, 320, (320, 640), args.destination, height2=448)
     worst = difference(net, args.destination, test_pictures())

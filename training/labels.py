@@ -17,8 +17,8 @@ RATIOS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 MIN_HEIGHT = 4.5
 """Lower text, in pixels, counts as unreadable."""
 
-RIM = 1.0
-"""fillPoly fills every pixel of the map that the outline touches: half a pixel of the map too much on each side."""
+RIM = 0.5
+"""In pixels of the map: fillPoly fills every pixel that the outline touches, half a pixel too much on each side."""
 
 Polygon = npt.NDArray[np.float32]
 
@@ -47,26 +47,28 @@ def height(polygon: Polygon) -> float:
 
 
 class Labels(NamedTuple):
-    """Maps of one picture at half its size."""
+    """Maps of one picture; a pixel of them covers `step` pixels of the picture, two unless said otherwise."""
 
     kernels: npt.NDArray[np.uint8]
-    """(6, H/2, W/2), 0 or 1, the whole lines first."""
+    """(6, H/step, W/step), 0 or 1, the whole lines first."""
     care: npt.NDArray[np.uint8]
-    """(H/2, W/2), 0 where text is unreadable and nothing is asked, else 1."""
+    """(H/step, W/step), 0 where text is unreadable and nothing is asked, else 1."""
     weight: npt.NDArray[np.float32]
-    """(H/2, W/2), larger where text is small, so that small lines count beside large ones; 1 outside text."""
+    """(H/step, W/step), larger where text is small, so that small lines count beside large ones; 1 outside text."""
 
 
-def make_labels(lines: Sequence[Polygon], ignored: Sequence[Polygon], height_px: int, width_px: int) -> Labels:
+def make_labels(
+    lines: Sequence[Polygon], ignored: Sequence[Polygon], height_px: int, width_px: int, *, step: int = 2
+) -> Labels:
     """Labels for a picture of the given size from the outlines of its lines, in pixels of the picture."""
-    size = (height_px // 2, width_px // 2)
+    size = (height_px // step, width_px // step)
     kernels = np.zeros((len(RATIOS), *size), np.uint8)
     care = np.ones(size, np.uint8)
     weight = np.ones(size, np.float32)
 
     def fill(target: npt.NDArray[np.uint8] | npt.NDArray[np.float32], polygon: Polygon, value: float) -> None:
-        # a pixel of the map covers two of the picture, and fillPoly counts from pixel centres, in sixteenths
-        points = np.round((polygon / 2 - 0.5) * 16).astype(np.int32)
+        # fillPoly counts from pixel centres, in sixteenths
+        points = np.round((polygon / step - 0.5) * 16).astype(np.int32)
         cv2.fillPoly(target, [points], value, cv2.LINE_8, 4)
 
     for polygon in ignored:
@@ -78,6 +80,6 @@ def make_labels(lines: Sequence[Polygon], ignored: Sequence[Polygon], height_px:
             continue
         fill(weight, polygon, float(np.clip(24 / tall, 0.5, 2)))
         for kernel, ratio in zip(kernels, RATIOS, strict=True):
-            for piece in shrink(polygon, ratio, RIM) or shrink(polygon, ratio):
+            for piece in shrink(polygon, ratio, RIM * step) or shrink(polygon, ratio):
                 fill(kernel, piece, 1)
     return Labels(kernels, care, weight)

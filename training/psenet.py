@@ -4,13 +4,16 @@ MobileNetV3, and its start from PP-OCRv3's text detector.
 Input: (N, 3, H, W) float32, BGR, pixels in [0, 1], H and W multiples of 32. Output: (N, 6, H/2, W/2) in [0, 1];
 channel 0 is the whole text region, channels 1 to 5 are kernels of it that shrink down to half its size.
 
-The network is PP-OCRv3's detector (MobileNetV3-large at half width without squeeze-and-excitation, feature pyramid
-of 96 channels with residual channel attention) up to its first transposed convolution; there, at half size, a 1x1
-convolution makes the six maps. `transfer` fills it from the published ONNX file.
+The backbone is that of PP-OCRv3's detector: MobileNetV3-large at half width without squeeze-and-excitation. What
+follows is a `Design`; with the neck `published` it is the rest of that detector (feature pyramid of 96 channels with
+residual channel attention) up to its first transposed convolution, where, at half size, a 1x1 convolution makes the
+maps. `transfer` fills what the two have in common from the published ONNX file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,23 +81,105 @@ class Block(nn.Module):
 class Attend(nn.Module):
     """A convolution whose channels are then strengthened, by up to twice, by what the whole picture shows."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+    def __init__(self, conv: nn.Module, outputs: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, 1, kernel // 2, bias=False)
+        self.conv = conv
         self.squeeze = nn.Conv2d(outputs, outputs // 4, 1)
         self.excite = nn.Conv2d(outputs // 4, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
         weight = self.excite(F.relu(self.squeeze(x.mean((2, 3), keepdim=True))))
-        return x + x * torch.clamp(0.2 * weight + 0.5, 0.0, 1.0)
+        return x * (torch.clamp(0.2 * weight + 0.5, 0.0, 1.0) + 1.0)
+
+
+@dataclass(frozen=True)
+class Design:
+    """What can be chosen about the part behind the backbone; `training/README.md` has the measurements."""
+
+    neck: str = "light"
+    """`published`: as PP-OCRv3's, 96 channels down to a quarter of the size, plain 3x3 convolutions. `light`: a pyramid
+    down to an eighth, which a narrow branch joins at a quarter."""
+    channels: int = 64
+    """Of the pyramid."""
+    width: int = 24
+    """Channels from the pyramid's levels to the maps."""
+    separable: bool = True
+    """3x3 convolutions of the light neck as depthwise and pointwise ones."""
+    smooth: bool = False
+    """Bilinear rather than nearest upsampling."""
+    output: int = 2
+    """Pixels of the input that a pixel of the maps covers: 1, 2 or 4."""
+    kernels: int = KERNELS
+
+
+def _wider(x: Tensor, times: int, smooth: bool) -> Tensor:
+    if smooth:
+        return F.interpolate(x, scale_factor=float(times), mode="bilinear", align_corners=False)
+    return F.interpolate(x, scale_factor=float(times), mode="nearest")
+
+
+class PublishedNeck(nn.Module):
+    """PP-OCRv3's feature pyramid and head, up to its first transposed convolution."""
+
+    def __init__(self, widths: list[int], design: Design) -> None:
+        super().__init__()
+        c, w = 96, 24
+        self.lateral = nn.ModuleList(Attend(nn.Conv2d(n, c, 1, bias=False), c) for n in widths)
+        self.smooth = nn.ModuleList(Attend(nn.Conv2d(c, w, 3, 1, 1, bias=False), w) for _ in widths)
+        self.head = ConvNorm(c, w, 3, act=nn.ReLU())
+        self.up = nn.ConvTranspose2d(w, w, 2, 2)
+        self.up_norm = nn.BatchNorm2d(w)
+        self.maps = nn.Conv2d(w, design.kernels, 1)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        levels = [lateral(f) for lateral, f in zip(self.lateral, features, strict=True)]
+        for k in range(len(levels) - 2, -1, -1):
+            levels[k] = levels[k] + _wider(levels[k + 1], 2, False)
+        out = [smooth(level) for smooth, level in zip(self.smooth, levels, strict=True)]
+        x = self.head(torch.cat([_wider(y, 2**k, False) if k else y for k, y in enumerate(out)][::-1], 1))
+        return self.maps(F.relu(self.up_norm(self.up(x))))
+
+
+def _conv(inputs: int, outputs: int, kernel: int, separable: bool) -> nn.Module:
+    if not separable:
+        return nn.Conv2d(inputs, outputs, kernel, 1, kernel // 2)
+    depth = nn.Conv2d(inputs, inputs, kernel, 1, kernel // 2, groups=inputs, bias=False)
+    return nn.Sequential(depth, nn.Conv2d(inputs, outputs, 1))
+
+
+class LightNeck(nn.Module):
+    """A pyramid where it is cheap, at an eighth of the size and below, and little at a quarter: there, time goes with
+    the channels, whatever is done to them."""
+
+    def __init__(self, widths: list[int], design: Design) -> None:
+        super().__init__()
+        c, w = design.channels, design.width
+        self.upsampling = design.smooth
+        self.lateral = nn.ModuleList(nn.Conv2d(n, c, 1) for n in widths[1:])
+        self.smooth = nn.ModuleList(Attend(_conv(c, w, 3, design.separable), w) for _ in widths[1:])
+        self.join = nn.Conv2d(w * len(self.smooth), w, 1)
+        self.detail = nn.Conv2d(widths[0], w, 1)
+        self.head = _conv(w, w, 5 if design.separable else 3, design.separable)
+        up = 4 // design.output
+        self.maps = nn.ConvTranspose2d(w, design.kernels, up, up)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        levels = [lateral(f) for lateral, f in zip(self.lateral, features[1:], strict=True)]
+        for k in range(len(levels) - 2, -1, -1):
+            levels[k] = levels[k] + _wider(levels[k + 1], 2, self.upsampling)
+        out = [smooth(level) for smooth, level in zip(self.smooth, levels, strict=True)]
+        x = self.join(torch.cat([_wider(y, 2**k, self.upsampling) if k else y for k, y in enumerate(out)], 1))
+        x = F.relu(self.detail(features[0]) + _wider(x, 2, self.upsampling))
+        return self.maps(F.relu(self.head(x)))
 
 
 class PSENet(nn.Module):
     """The detector; `logits` is what the losses take, `forward` what is exported."""
 
-    def __init__(self, channels: int = 96, kernels: int = KERNELS) -> None:
+    def __init__(self, design: Design | None = None) -> None:
         super().__init__()
+        self.design = design or Design()
         width = _half(16)
         self.stem = ConvNorm(3, width, 3, 2, act=nn.Hardswish())
         stages: list[list[nn.Module]] = [[]]
@@ -109,12 +194,7 @@ class PSENet(nn.Module):
         stages[-1].append(ConvNorm(width, _half(960), 1, act=nn.Hardswish()))
         widths.append(_half(960))
         self.stages = nn.ModuleList(nn.Sequential(*stage) for stage in stages)
-        self.lateral = nn.ModuleList(Attend(w, channels, 1) for w in widths)
-        self.smooth = nn.ModuleList(Attend(channels, channels // 4, 3) for _ in widths)
-        self.head = ConvNorm(channels, channels // 4, 3, act=nn.ReLU())
-        self.up = nn.ConvTranspose2d(channels // 4, channels // 4, 2, 2)
-        self.up_norm = nn.BatchNorm2d(channels // 4)
-        self.maps = nn.Conv2d(channels // 4, kernels, 1)
+        self.neck = {"published": PublishedNeck, "light": LightNeck}[self.design.neck](widths, self.design)
 
     def logits(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -122,15 +202,7 @@ class PSENet(nn.Module):
         for stage in self.stages:
             x = stage(x)
             features.append(x)
-        levels = [lateral(f) for lateral, f in zip(self.lateral, features, strict=True)]
-        for k in range(len(levels) - 2, -1, -1):
-            levels[k] = levels[k] + F.interpolate(levels[k + 1], scale_factor=2.0, mode="nearest")
-        out = []
-        for k, (smooth, level) in enumerate(zip(self.smooth, levels, strict=True)):
-            y = smooth(level)
-            out.append(F.interpolate(y, scale_factor=2.0**k, mode="nearest") if k else y)
-        x = self.head(torch.cat(out[::-1], 1))
-        return self.maps(F.relu(self.up_norm(self.up(x))))
+        return self.neck(features)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.sigmoid(self.logits(x))
@@ -201,28 +273,85 @@ def transfer(net: PSENet, path: Path) -> None:
         for part in stage.modules():
             if isinstance(part, ConvNorm):
                 conv_norm(part)
-    for attends in (net.lateral, net.smooth):
+    if isinstance(net.neck, PublishedNeck):
+        _transfer_neck(net.neck, old, norm, conv_norm)
+    with torch.no_grad():
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+        conv, bn = net.stem.conv, net.stem.norm
+        assert bn.running_mean is not None
+        bn.running_mean += (conv.weight * mean / std).sum((1, 2, 3))
+        conv.weight /= std
+
+
+def _transfer_neck(
+    neck: PublishedNeck,
+    old: _Published,
+    norm: Callable[[nn.BatchNorm2d], None],
+    conv_norm: Callable[[ConvNorm], None],
+) -> None:
+    for attends in (neck.lateral, neck.smooth):
         for part in reversed(list(attends)):
             assert isinstance(part, Attend)
+            assert isinstance(part.conv, nn.Conv2d)
             _copy(part.conv.weight, old.values[next(old.convs).input[1]])
             for conv in (part.squeeze, part.excite):
                 node = next(old.convs)
                 _copy(conv.weight, old.values[node.input[1]])
                 assert conv.bias is not None
                 _copy(conv.bias, old.bias(node))
-    conv_norm(net.head)
+    conv_norm(neck.head)
     first, last = old.deconvs
-    assert net.up.bias is not None and net.maps.bias is not None
-    _copy(net.up.weight, old.values[first.input[1]])
-    _copy(net.up.bias, old.bias(first))
-    norm(net.up_norm)
+    assert neck.up.bias is not None and neck.maps.bias is not None
+    _copy(neck.up.weight, old.values[first.input[1]])
+    _copy(neck.up.bias, old.bias(first))
+    norm(neck.up_norm)
     taps = old.values[last.input[1]].mean((2, 3))[:, 0]
     with torch.no_grad():
-        net.maps.weight.copy_(SOFTEN * torch.from_numpy(taps)[None, :, None, None])
-        net.maps.bias.fill_(SOFTEN * float(old.bias(last)[0]))
+        neck.maps.weight.copy_(SOFTEN * torch.from_numpy(taps)[None, :, None, None])
+        neck.maps.bias.fill_(SOFTEN * float(old.bias(last)[0]))
 
-        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
-        conv, bn = net.stem.conv, net.stem.norm
-        assert bn.running_mean is not None
-        bn.running_mean += (conv.weight * mean / std).sum((1, 2, 3))
-        conv.weight /= std
+
+def checkpoint(net: PSENet, **more: Any) -> dict[str, Any]:
+    """What `load` reads: the weights and the design."""
+    return {"net": net.state_dict(), "design": asdict(net.design), **more}
+
+
+def load(path: Path) -> PSENet:
+    """The network of a checkpoint, ready to run; float16 weights are widened."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    net = PSENet(Design(**state["design"]))
+    net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state["net"].items()})
+    return net.eval()
+
+
+def take_over(net: PSENet, other: PSENet) -> int:
+    """Copy from a trained network what fits; returns how many tensors."""
+    own, given = net.state_dict(), other.state_dict()
+    fitting = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
+    net.load_state_dict({**own, **fitting})
+    return len(fitting)
+
+
+def tame(net: PSENet) -> None:
+    """Bring the published neck into the range of float16, by powers of two and therefore without changing what the
+    network gives.
+
+    PP-OCRv3's neck hands features of some thousands to its head, whose weights, once batch normalisation is folded into
+    them, are too small for float16. Both convolutions of the neck shrink, the attention that reads them and the
+    normalisation behind them make up for it. Another neck is left as it is.
+    """
+    neck = net.neck
+    if not isinstance(neck, PublishedNeck):
+        return
+    first, second = 2.0**-3, 2.0**-7
+    with torch.no_grad():
+        for part, own, total in (
+            *((a, first, first) for a in neck.lateral),
+            *((a, second, first * second) for a in neck.smooth),
+        ):
+            assert isinstance(part, Attend) and isinstance(part.conv, nn.Conv2d)
+            part.conv.weight *= own
+            part.squeeze.weight /= total
+        assert neck.head.norm.running_var is not None and neck.head.norm.running_mean is not None
+        neck.head.norm.running_mean *= first * second
+        neck.head.norm.running_var *= (first * second) ** 2

@@ -27,6 +27,8 @@ from training.labels import Polygon, make_labels
 
 Picture = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Labelled = tuple[Path, list[Polygon], list[Polygon]]
+"""A real picture, the quads of its lines, and those that are ignored."""
 
 # public domain or CC0 pictures among those that scikit-image brings
 PHOTOS = (
@@ -66,6 +68,18 @@ def _read(path: Path) -> Picture:
 
 
 @functools.lru_cache(maxsize=256)
+def _labelled(index: Path) -> list[Labelled]:
+    """The pictures of an index that have text, with their quads."""
+    found = []
+    for row in index.read_text(encoding="utf-8").splitlines():
+        item = json.loads(row)
+        quads = [(np.array(i["quad"], np.float32), i["ignore"]) for i in item["items"] if i["quad"]]
+        texts, ignored = ([q for q, ig in quads if ig == which] for which in (False, True))
+        if texts:
+            found.append((index.parent / item["image"], texts, ignored))
+    return found
+
+
 def _font(path: str, index: int, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, size, index=index)
 
@@ -110,21 +124,22 @@ def box(x0: float, y0: float, x1: float, y1: float) -> Polygon:
 class Scenes:
     """Endless random pictures; the same seed gives the same pictures."""
 
-    def __init__(self, seed: int, size: int = 448, receipts: Path | None = None, photos: Path | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        size: int = 448,
+        receipts: Path | None = None,
+        photos: Path | None = None,
+        taught: Path | None = None,
+    ) -> None:
         self.rng = random.Random(seed)
         self.noise = np.random.default_rng(seed)
         self.size = size
         self.texts = lines.Texts(self.rng)
         self.words = corpus.Texts(self.rng)
         self.fonts = corpus.Fonts()
-        self.real: list[tuple[Path, list[Polygon], list[Polygon]]] = []
-        if receipts is not None:
-            for row in receipts.read_text(encoding="utf-8").splitlines():
-                item = json.loads(row)
-                quads = [(np.array(i["quad"], np.float32), i["ignore"]) for i in item["items"] if i["quad"]]
-                self.real.append(
-                    (receipts.parent / item["image"], [q for q, ig in quads if not ig], [q for q, ig in quads if ig])
-                )
+        self.receipts = _labelled(receipts) if receipts else []
+        self.taught = _labelled(taught) if taught else []
         files = sorted(photos.iterdir()) if photos else []
         self.photos = [f for f in files if f.suffix in (".jpg", ".jpeg", ".webp")]
         self.objects = [f for f in files if f.suffix == ".png"]
@@ -774,12 +789,20 @@ class Scenes:
         return scene
 
     def receipt(self) -> Scene:
-        """A piece of a real receipt, scaled, turned and laid on something."""
+        """A piece of a real receipt."""
+        return self.real(self.receipts)
+
+    def lesson(self) -> Scene:
+        """A piece of a real picture that another network labelled."""
+        return self.real(self.taught)
+
+    def real(self, pool: list[Labelled]) -> Scene:
+        """A piece of a real picture, scaled, turned and laid on something."""
         rng, n = self.rng, self.size
-        path, texts, ignored = rng.choice(self.real)
+        path, texts, ignored = rng.choice(pool)
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None or not texts:
-            raise FileNotFoundError(f"{path} is no picture, or has no text")
+        if image is None:
+            raise FileNotFoundError(f"{path} is no picture")
         tall = float(np.median([min(np.ptp(q[:, 0]), np.ptp(q[:, 1])) for q in texts]))
         wanted = 7 * 6 ** rng.betavariate(1.3, 2)  # height of a line afterwards, in pixels
         scale = min(1.5, max(wanted / tall, 0.2))
@@ -874,11 +897,11 @@ class Scenes:
         rng = self.rng
         kinds: list[tuple[float, Callable[[], Scene]]] = [
             (0.16, self.page), (0.14, self.table), (0.34, self.street), (0.06, self.vertical_page), (0.12, self.crops),
-            (0.18 if self.real else 0.0, self.receipt),
+            (0.18 if self.receipts else 0.0, self.receipt), (0.1 if self.taught else 0.0, self.lesson),
         ]  # fmt: skip
         make = rng.choices([k[1] for k in kinds], [k[0] for k in kinds])[0]
         scene = make()
-        if make not in (self.crops, self.receipt):
+        if make not in (self.crops, self.receipt, self.lesson):
             self.view(scene)
         if make != self.crops:
             if rng.random() < 0.3:
@@ -896,9 +919,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--receipts", type=Path, help="index.jsonl of real receipts")
     parser.add_argument("--photos", type=Path, help="folder of photos (.jpg) and cut-out things (.png) without text")
+    parser.add_argument("--taught", type=Path, help="index.jsonl of pictures that training.teach labelled")
     parser.add_argument("--count", type=int, default=12)
     args = parser.parse_args()
-    scenes = Scenes(args.seed, receipts=args.receipts, photos=args.photos)
+    scenes = Scenes(args.seed, receipts=args.receipts, photos=args.photos, taught=args.taught)
     tiles = []
     for _ in range(args.count):
         scene = scenes.sample()

@@ -11,6 +11,7 @@ cosine over the minutes of training, pauses not counted. Pictures come from one 
 
 import argparse
 import copy
+import dataclasses
 import json
 import math
 import os
@@ -22,33 +23,38 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from training.labels import make_labels
 from training.losses import psenet_loss
-from training.psenet import PSENet, transfer
+from training.psenet import Design, PSENet, checkpoint, load, take_over, transfer
 from training.scenes import Scenes
 
 WARM = 40
 """Batches over which the learning rate rises."""
+TEACHING = 2.0
+"""Weight of the teacher's maps at the start; it falls to zero over the training."""
 
 
 class Batches(IterableDataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
-    """Endless batches: pictures uint8 (N, 3, S, S) BGR, kernels uint8, care uint8, weight float32, at half size."""
+    """Endless batches: pictures uint8 (N, 3, S, S) BGR, and labels as the network gives maps: kernels uint8, care
+    uint8, weight float32."""
 
-    def __init__(self, seed: int, size: int, batch: int, *, receipts: Path | None, photos: Path | None) -> None:
-        self.seed, self.size, self.batch, self.receipts, self.photos = seed, size, batch, receipts, photos
+    def __init__(self, seed: int, size: int, batch: int, *, step: int, **sources: Path | None) -> None:
+        self.seed, self.size, self.batch, self.step = seed, size, batch, step
+        self.sources = sources
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         cv2.setNumThreads(1)
         worker = get_worker_info()
-        scenes = Scenes(self.seed * 1000 + (worker.id if worker else 0), self.size, self.receipts, self.photos)
+        scenes = Scenes(self.seed * 1000 + (worker.id if worker else 0), self.size, **self.sources)
         while True:
             rows = []
             for _ in range(self.batch):
                 scene = scenes.sample()
-                labels = make_labels(scene.lines, scene.ignored, self.size, self.size)
+                labels = make_labels(scene.lines, scene.ignored, self.size, self.size, step=self.step)
                 rows.append((scene.image.transpose(2, 0, 1), *labels))
             images, kernels, care, weight = (
                 torch.from_numpy(np.ascontiguousarray(np.stack(part))) for part in zip(*rows, strict=True)
@@ -66,6 +72,14 @@ def average(kept: nn.Module, net: nn.Module, decay: float) -> None:
                 a.copy_(b)
 
 
+def taught(teacher: PSENet, pixels: Tensor, logits: Tensor, *, bf16: bool) -> Tensor:
+    """Cross entropy to the maps of a trained network."""
+    with torch.no_grad(), torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
+        maps = teacher(pixels).float()
+    maps = F.interpolate(maps, logits.shape[-2:], mode="bilinear") if maps.shape != logits.shape else maps
+    return F.binary_cross_entropy_with_logits(logits.float(), maps)
+
+
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write, and only then replace."""
     temporary = path.with_suffix(".tmp")
@@ -80,17 +94,24 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    net = PSENet().to(device)
     step, spent = 0, 0.0
     state: dict[str, Any] = {}
     if args.resume:
         state = torch.load(run / "last.pt", map_location=device, weights_only=True)
+        design = Design(**state["design"])
+    else:
+        design = Design(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Design)})
+    net = PSENet(design).to(device)
+    if args.resume:
         net.load_state_dict(state["net"])
         step, spent = state["step"], state["minutes"]
-    elif args.start:
+    elif args.start is None:
+        raise SystemExit("give --start with the published network or a checkpoint, or --resume")
+    elif args.start.suffix == ".onnx":
         transfer(net, args.start)
     else:
-        raise SystemExit("give --start with the published network, or --resume")
+        print(f"{take_over(net, load(args.start))} tensors taken over")
+    teacher = load(args.teacher).to(device) if args.teacher else None
     kept = copy.deepcopy(net)
     if state:
         kept.load_state_dict(state["average"])
@@ -101,7 +122,8 @@ def train(args: argparse.Namespace) -> None:
     settings = {k: v.name if isinstance(v, Path) else v for k, v in vars(args).items()}
     (run / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
-    data = Batches(args.seed + step, args.size, args.batch, receipts=args.receipts, photos=args.photos)
+    sources = {name: getattr(args, name) for name in ("receipts", "photos", "taught")}
+    data = Batches(args.seed + step, args.size, args.batch, step=design.output, **sources)
     loader = DataLoader(data, batch_size=None, num_workers=args.workers, prefetch_factor=4 if args.workers else None)
     began = time.monotonic()
     sums: list[float] = []
@@ -118,9 +140,10 @@ def train(args: argparse.Namespace) -> None:
         pixels = images.to(device).float() / 255
         with torch.autocast(device.type, torch.bfloat16, enabled=args.bf16):
             logits = net.logits(pixels)
-        loss, *parts = psenet_loss(
-            logits.float(), kernels.to(device).float(), care.to(device).float(), weight.to(device)
-        )
+        masks = kernels.to(device).float(), care.to(device).float(), weight.to(device)
+        loss, *parts = psenet_loss(logits.float(), *masks)
+        if teacher is not None:
+            loss = loss + TEACHING * (1 - done) * taught(teacher, pixels, logits, bf16=args.bf16)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(net.parameters(), 2.0)
@@ -146,15 +169,11 @@ def train(args: argparse.Namespace) -> None:
         if step % args.save_every == 0 or last:
             save(
                 run / "last.pt",
-                {
-                    "net": net.state_dict(),
-                    "average": kept.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": step,
-                    "minutes": minutes,
-                },
+                checkpoint(
+                    net, average=kept.state_dict(), optimizer=optimizer.state_dict(), step=step, minutes=minutes
+                ),
             )
-            save(run / "average.pt", {"net": kept.state_dict(), "step": step})
+            save(run / "average.pt", checkpoint(kept, step=step))
         if last:
             break
 
@@ -163,10 +182,14 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder for checkpoints and figures")
-    parser.add_argument("--start", type=Path, help="ch_PP-OCRv3_det_infer.onnx")
+    parser.add_argument(
+        "--start", type=Path, help="ch_PP-OCRv3_det_infer.onnx, or a checkpoint: what fits is taken over"
+    )
+    parser.add_argument("--teacher", type=Path, help="checkpoint of another design whose maps are learnt from, too")
     parser.add_argument("--resume", action="store_true", help="go on from RUN/last.pt")
     parser.add_argument("--receipts", type=Path, help="index.jsonl of real receipts with line quads")
     parser.add_argument("--photos", type=Path, help="folder of photos (.jpg) and cut-out things (.png) without text")
+    parser.add_argument("--taught", type=Path, help="index.jsonl of pictures that training.teach labelled")
     parser.add_argument("--minutes", type=float, default=60, help="of training in all")
     parser.add_argument("--rate", type=float, default=0.0015, help="largest learning rate")
     parser.add_argument("--average", type=float, default=0.99, help="decay of the running average, per batch")
@@ -177,6 +200,9 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where the processor does")
     parser.add_argument("--save-every", type=int, default=100, help="batches")
     parser.add_argument("--seed", type=int, default=0)
+    for field in dataclasses.fields(Design):
+        kind = (lambda text: text == "yes") if isinstance(field.default, bool) else type(field.default)
+        parser.add_argument(f"--{field.name}", type=kind, default=field.default, help="see psenet.Design")
     train(parser.parse_args())
 
 
