@@ -14,12 +14,15 @@ from .errors import (
     NotEqualError,
     UnsupportedError,
 )
+from .upgrade import Change, upgrade
 
 __all__ = [
+    "Change",
     "ConvertError",
     "MissingExtraError",
     "ModelExitCode",
     "ModelFileError",
     "NotEqualError",
     "UnsupportedError",
+    "upgrade",
 ]

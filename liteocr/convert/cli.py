@@ -6,15 +6,17 @@ Standard output carries results only; errors go to standard error.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import LiteOCRError
+from ..errors import LiteOCRError, OptionError
 from .errors import ModelExitCode, exit_code
 
 __all__ = ["main"]
@@ -125,16 +127,50 @@ def _add_upgrade(commands: _Subparsers) -> None:
         "upgrade",
         _run_upgrade,
         "an old .param for today's ncnn",
-        "Rewrite what today's ncnn refuses or computes differently, and list each change. The .bin stays as it is.",
+        "Rewrite what today's ncnn refuses, or computes differently without a word, and list each change with its\n"
+        "reason. What the file alone cannot tell is listed as 'to check' and left. The .bin stays as it is; where\n"
+        "OLD.bin lies beside OLD.param, ncnn loads both to prove that they fit.",
     )
     add = parser.add_argument
     add("old", metavar="OLD.param", type=Path, help="the .param of an older ncnn")
-    add("new", metavar="NEW.param", type=Path, help="where the new one goes")
-    add("--dynamic", action="store_true", help="turn sizes that the export froze into scales")
+    add("new", metavar="NEW.param", type=Path, help="where the new one goes; an old one there is replaced")
+    add(
+        "--dynamic",
+        action="store_true",
+        help="also free the sizes that the export froze: Interp sizes become scales, Reshape sides are computed",
+    )
+    add(
+        "--shape",
+        type=_shape,
+        metavar="1,C,H,W",
+        help="the input that the network was exported with, where its frozen sizes do not tell (with --dynamic)",
+    )
+    add("--json", action="store_true", help="print the changes as JSON")
 
 
 def _run_upgrade(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    from .atomic import files
+    from .ncnnrun import check_loads
+    from .param import read_text
+    from .upgrade import upgrade
+
+    if options.shape is not None and (not options.dynamic or len(options.shape) < 2):
+        raise OptionError("--shape goes with --dynamic and ends with the height and width, such as 1,3,640,640")
+    size = None if options.shape is None else (options.shape[-2], options.shape[-1])
+    text = read_text(options.old)
+    param, changes = upgrade(text, dynamic=options.dynamic, size=size, name=str(options.old))
+    with files(options.new, sources=(options.old,)) as (path,):
+        path.write_text(param.text(), encoding="utf-8")
+        weights = options.old.with_suffix(".bin")
+        check_loads(path, weights if weights.exists() else None)
+    if options.json:
+        print(json.dumps([asdict(change) for change in changes], indent=1))
+    else:
+        for change in changes:
+            print(change)
+        count = sum(change.done for change in changes)
+        print(f"{options.new}: {count} changes, {len(changes) - count} to check, {len(param.layers)} layers")
+    return int(ModelExitCode.OK)
 
 
 # compare --------------------------------------------------------------------------------------------------------------

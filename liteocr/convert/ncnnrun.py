@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -25,7 +26,7 @@ from .param import Layer, Param
 from .param import read as read_param
 from .weights import check_bin
 
-__all__ = ["PRECISIONS", "RunPrecision", "check_layers", "layer_times", "run_all", "unknown_layers"]
+__all__ = ["PRECISIONS", "RunPrecision", "check_layers", "check_loads", "layer_times", "run_all", "unknown_layers"]
 
 RunPrecision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[str, ...] = get_args(RunPrecision)
@@ -34,8 +35,13 @@ TIMEOUT = 600.0
 
 
 def unknown_layers(param: Param) -> tuple[Layer, ...]:
-    """The layers whose type the installed ncnn does not have."""
-    return tuple(layer for layer in param.layers if ncnn.layer_to_index(layer.type) < 0)
+    """The layers whose type the installed ncnn does not have, or names and was built without."""
+    return tuple(layer for layer in param.layers if not _exists(layer.type))
+
+
+@cache
+def _exists(kind: str) -> bool:
+    return kind == "Input" or (ncnn.layer_to_index(kind) >= 0 and ncnn.create_layer(kind) is not None)
 
 
 def check_layers(param: Param, name: str = "the network") -> None:
@@ -56,6 +62,21 @@ def check_layers(param: Param, name: str = "the network") -> None:
         raise UnsupportedError(
             f"{name}: ncnn {ncnn_version()} has no layer {first.type} (layer {first.name}{more}); it is {hint}"
         )
+
+
+def check_loads(param: Path, bin: Path | None = None) -> None:
+    """Let ncnn load a .param, and its .bin where it is given.
+
+    Raises:
+        ModelFileError: ncnn refuses it, or the files do not fit each other.
+        UnsupportedError: a layer that this ncnn does not have.
+        ConvertError: ncnn crashed.
+    """
+    what = f"ncnn {ncnn_version()}, loading {Path(param).name},"
+    try:
+        child.call(_check, Path(param), bin, timeout=TIMEOUT, what=what)
+    except ConvertError as error:
+        raise _with_log(error) from None
 
 
 def run_all(
@@ -170,27 +191,47 @@ class _Job:
     threads: int
 
 
-def _load(job: _Job, *, light: bool) -> tuple[Param, Any]:
-    param_path, bin_path, precision = job.param, job.bin, job.precision
-    param = read_param(param_path)
-    check_layers(param, str(param_path))
-    check_bin(param, bin_path)
-    net = ncnn.Net()
+def _options(net: Any, precision: str, threads: int, light: bool) -> None:
     opt = net.opt
     opt.use_vulkan_compute = False
-    opt.num_threads = job.threads
+    opt.num_threads = threads
     opt.lightmode = light
     opt.use_fp16_packed = opt.use_fp16_storage = opt.use_fp16_arithmetic = precision == "fp16"
     opt.use_bf16_packed = opt.use_bf16_storage = precision == "bf16"
-    if net.load_param(str(param_path)) != 0:
+
+
+def _load_param(net: Any, path: Path) -> Param:
+    param = read_param(path)
+    check_layers(param, str(path))
+    if net.load_param(str(path)) != 0:
         raise ModelFileError(
-            f"ncnn {ncnn_version()} refuses {param_path}; it is damaged or was written for another version: "
+            f"ncnn {ncnn_version()} refuses {path}; it is damaged or was written for another version: "
             "try liteocr-model upgrade, or convert the model again"
         )
+    return param
+
+
+def _load_bin(net: Any, param: Param, path: Path) -> None:
+    check_bin(param, path)
     # ncnn refuses the path of a .bin without a byte, which a network without weights has.
-    empty = bin_path.stat().st_size == 0
-    if net.load_model(ncnn.DataReaderFromEmpty() if empty else str(bin_path)) != 0:
-        raise ModelFileError(f"{bin_path} does not fit {param_path.name}; it is damaged or belongs to another network")
+    empty = path.stat().st_size == 0
+    if net.load_model(ncnn.DataReaderFromEmpty() if empty else str(path)) != 0:
+        raise ModelFileError(f"ncnn {ncnn_version()} refuses {path}; it is damaged or belongs to another network")
+
+
+def _check(param: Path, bin: Path | None) -> None:
+    net = ncnn.Net()
+    _options(net, "fp32", 1, light=True)
+    structure = _load_param(net, param)
+    if bin is not None:
+        _load_bin(net, structure, bin)
+
+
+def _load(job: _Job, *, light: bool) -> tuple[Param, Any]:
+    net = ncnn.Net()
+    _options(net, job.precision, job.threads, light)
+    param = _load_param(net, job.param)
+    _load_bin(net, param, job.bin)
     return param, net
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from .errors import ModelFileError
 
-__all__ = ["MAGIC", "Layer", "Param", "Value", "parse", "read"]
+__all__ = ["MAGIC", "Layer", "Param", "Value", "parse", "read", "read_text"]
 
 Value = int | float | str | tuple[int | float, ...]
 
@@ -171,16 +171,24 @@ def read(path: Path | str) -> Param:
     Raises:
         ModelFileError: it is missing, unreadable, or no such file.
     """
+    return parse(read_text(path), name=str(path))
+
+
+def read_text(path: Path | str) -> str:
+    """The text of a .param file.
+
+    Raises:
+        ModelFileError: it is missing, unreadable, or no text.
+    """
     path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ModelFileError(f"{path} has more than {MAX_BYTES} bytes, it is no .param text; give the .param file")
-        text = path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8")
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read ({error.strerror}); correct the path") from None
     except UnicodeDecodeError:
         raise ModelFileError(f"{path} is no text; give ncnn's .param text, not the .bin or .param.bin") from None
-    return parse(text, name=str(path))
 
 
 def _layer(words: list[str], line: str | None) -> Layer:
