@@ -55,8 +55,10 @@ class DetectorOptions:
     max_inside: float = 0.6
     """Regions of whose quad a larger one covers this part are dropped: a stroke that came off its line, or a spot
     between the words of a slanted one."""
-    grow: float = 0.07
-    """By which part of its height a quad grows on every side: strokes at the rim are cut otherwise."""
+    grow_along: float = 0.07
+    """By how many of its heights a quad grows at both ends; negative: shrinks."""
+    grow_across: float = 0.07
+    """By how many of its heights a quad grows at its upper and its lower side; negative: shrinks."""
 
     def __post_init__(self) -> None:
         if self.max_side is not None and self.max_side < 32:
@@ -201,15 +203,16 @@ class TextDetector:
                 continue
             outline = geometry.outline(labels, region.label, region.box)
             quad = geometry.min_area_quad(outline) * step
-            size = min(geometry.quad_size(quad))  # height of the text: a line that runs downwards is long, not high
+            width_px, height_px = geometry.quad_size(quad)
+            size = min(width_px, height_px)  # height of the text: a line that runs downwards is long, not high
             if size < o.min_height:
                 continue
-            growth = o.grow * size
-            quad = geometry.grow_quad(quad, growth, growth)
+            along, across = o.grow_along * size, o.grow_across * size
+            quad = geometry.grow_quad(quad, *((along, across) if width_px >= height_px else (across, along)))
             polygon = None
             if self._polygons:
                 rim = geometry.outline(labels, region.label, region.box, epsilon=1.0)
-                polygon = (geometry.offset_polygon(rim * step, growth) - o.margin) * scale
+                polygon = (geometry.offset_polygon(rim * step, across) - o.margin) * scale
             found.append(Detection((quad - o.margin) * scale, region.score, polygon))
         inner = geometry.inside_others([d.quad for d in found], o.max_inside)
         return [d for d, inside in zip(found, inner, strict=True) if not inside]

@@ -31,6 +31,10 @@ MIN_SCORE = 0.5
 """Lines with a lower recognition score are left out: what the recogniser is so unsure of is no text more often than it
 is text. On photos with much clutter 0.7 keeps out more; 0 keeps everything."""
 
+MARGIN = 0.07
+"""How much wider a line is cut than its quad, in heights of the line, on each side: the recogniser wants loose crops, a
+reader of quads tight ones."""
+
 _LONGEST_SINGLE = 4.0
 """How many times as high as wide a single upright character can be."""
 
@@ -179,7 +183,8 @@ class OCR:
             else:
                 found = self._detector.detect(image)
         with clock("crop"):
-            crops = [_cut(image, detection) for detection in found]
+            margin = 0.0 if self._detector is None else MARGIN
+            crops = [_cut(image, detection, margin) for detection in found]
         with clock("angle"):
             crops = self._stand_up(crops)
         with clock("recognize"):
@@ -250,10 +255,13 @@ class _Crop:
 
     detection: Detection
     quad: NDArray[np.float32]
-    """Where ``image`` was cut, from the crop's own top left, clockwise."""
+    """Where the line is, from the crop's own top left, clockwise."""
     image: Image
+    """The line with its margin."""
     vertical: bool
     """Whether the line runs down the picture; ``image`` is then turned by 90 degrees counter-clockwise."""
+    margin: float
+    """Which part of the length of ``image`` lies before the line, and as much behind it."""
     degrees: int = 0
     """By how many degrees ``image`` was turned to stand upright: 0 or 180."""
 
@@ -271,9 +279,13 @@ class _Reading:
     column: bool
 
 
-def _cut(image: Image, detection: Detection) -> _Crop:
+def _cut(image: Image, detection: Detection, margin: float) -> _Crop:
+    """Cut a line with a margin of so many times its height: strokes at the rim of a tight quad would be lost."""
     quad = geometry.upright(detection.quad)
-    return _Crop(detection, quad, geometry.crop_quad(image, quad), geometry.is_vertical(detection.quad))
+    length, height = geometry.quad_size(quad)
+    wide = geometry.grow_quad(quad, margin * height, margin * height) if margin else quad
+    part = margin * height / (length + 2 * margin * height)
+    return _Crop(detection, quad, geometry.crop_quad(image, wide), geometry.is_vertical(detection.quad), part)
 
 
 def _along_column(row: Recognition, cells: list[tuple[float, float]]) -> Recognition:
@@ -292,6 +304,10 @@ def _line(crop: _Crop, reading: _Reading) -> TextLine:
     running = geometry.turn_quad(crop.quad) if reading.column and crop.degrees else crop.quad
     corner = 1 if reading.column else 0
 
+    def along(place: float) -> float:
+        """From a fraction of the crop to one of the line."""
+        return min(max((place - crop.margin) / (1 - 2 * crop.margin), 0.0), 1.0)
+
     def quad(start: float = 0.0, end: float = 1.0) -> Quad:
         return as_quad(np.roll(geometry.slice_quad(running, start, end), corner, axis=0))
 
@@ -301,6 +317,6 @@ def _line(crop: _Crop, reading: _Reading) -> TextLine:
         score=recognition.score,
         det_score=crop.detection.score,
         angle=0 if reading.column else crop.degrees,
-        chars=tuple(Char(c.text, c.score, quad(c.start, c.end)) for c in recognition.chars),
+        chars=tuple(Char(c.text, c.score, quad(along(c.start), along(c.end))) for c in recognition.chars),
         polygon=None if polygon is None else tuple((round(float(x), 2), round(float(y), 2)) for x, y in polygon),
     )

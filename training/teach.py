@@ -29,6 +29,8 @@ SMALLEST = 128
 POSSIBLE, REGION, SURE = 0.15, 0.3, 0.65
 """A pixel from which on a picture is not plain; one that belongs to a region; the mean of a region that is text."""
 UNCLIP = 1.5
+ICON = 1.3
+"""What is no longer than this, in heights, may be an icon: it is ignored."""
 
 
 class Teacher:
@@ -65,7 +67,7 @@ class Teacher:
             growth = along * across * UNCLIP / (2 * (along + across))
             quad = geometry.grow_quad(quad, growth, growth)
             score = float(chances[inside > 0].mean())
-            items.append({"quad": np.round(quad, 1).tolist(), "ignore": score < SURE})
+            items.append({"quad": np.round(quad, 1).tolist(), "ignore": score < SURE or along < ICON * across})
         return items or None
 
 
