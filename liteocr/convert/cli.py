@@ -17,7 +17,11 @@ from typing import Any
 
 from .. import __version__
 from ..errors import LiteOCRError, OptionError
+from .atomic import files
 from .errors import ModelExitCode, exit_code
+from .ncnnrun import check_loads
+from .param import read_text
+from .upgrade import upgrade
 
 __all__ = ["main"]
 
@@ -149,11 +153,6 @@ def _add_upgrade(commands: _Subparsers) -> None:
 
 
 def _run_upgrade(options: argparse.Namespace) -> int:
-    from .atomic import files
-    from .ncnnrun import check_loads
-    from .param import read_text
-    from .upgrade import upgrade
-
     if options.shape is not None and (not options.dynamic or len(options.shape) < 2):
         raise OptionError("--shape goes with --dynamic and ends with the height and width, such as 1,3,640,640")
     size = None if options.shape is None else (options.shape[-2], options.shape[-1])

@@ -24,6 +24,7 @@ from . import child
 from .errors import ConvertError, ModelFileError, UnsupportedError
 from .param import Layer, Param
 from .param import read as read_param
+from .shapes import ShapeError, infer
 from .weights import check_bin
 
 __all__ = ["PRECISIONS", "RunPrecision", "check_layers", "check_loads", "layer_times", "run_all", "unknown_layers"]
@@ -244,6 +245,11 @@ def _feed(net: Any, param: Param, inputs: Mapping[str, NDArray[Any]], light: boo
     missing = [name for name in param.inputs() if name not in inputs]
     if missing:
         raise ModelFileError(f"the network needs an array for its input {missing[0]}")
+    try:  # ncnn itself would read beyond the end of its weights
+        infer(param, {name: array.shape for name, array in inputs.items()})
+    except ShapeError as error:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
+        raise ModelFileError(f"the network cannot take the input {shapes}: {error}; give another shape") from None
     extractor = net.create_extractor()
     extractor.set_light_mode(light)
     for name, array in inputs.items():
