@@ -1,0 +1,752 @@
+"""Which blob of an ncnn network is which tensor of the network that it was made from.
+
+A conversion folds, fuses, splits and reshapes, so neither names nor positions carry over, and where the two networks
+compute different things, values do not either. What carries over is every single layer: given the reference's own
+values of its inputs, a right layer makes a tensor of the reference, to the last bits. So the layers are run one by one,
+each on reference values:
+
+1. A result that equals a tensor of the reference is paired with it *by value*, whatever its name, and its readers are
+   fed with the reference's array.
+2. A result that equals none is either an intermediate that the reference does not have (ncnn's HardSigmoid where the
+   reference has one HardSwish) or it is wrong. For the second case there are candidates: tensors that the graph
+   computes from the counterparts of the layer's inputs, by operators that this layer can stand for. What decides is
+   what comes after: the readers of the blob are run on its own values, and on those of each candidate. The one that
+   leads to tensors of the reference again is right. A wrong layer is so paired *by order*, healed, and hides nothing
+   that comes after it.
+3. Outputs of the networks are paired with each other in any case.
+
+Not handled: batches; layers of several outputs whose order was changed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .param import Layer, Param
+
+__all__ = ["Alignment", "Difference", "How", "Match", "Node", "Reference", "Result", "align", "arrange", "difference"]
+
+Array = NDArray[Any]
+Float = NDArray[np.float32]
+
+How = Literal["input", "name", "value", "order", "output"]
+"""By what a blob was paired: as an input, an output, by its value (and its name), or by its place among operators."""
+
+_SAMPLES = 509
+_CANDIDATES = 4
+"""How many are tried, the likeliest first."""
+_PROBED = 6
+"""How many layers behind a doubtful one are run to judge it."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator of the reference.
+
+    Attributes:
+        op: its type, such as ``"Conv"`` or ``"aten::conv2d"``.
+        name: its name, possibly empty.
+        inputs: tensors that it reads, constants included or not.
+        outputs: tensors that it makes.
+    """
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A network that is taken to be right, and what it computed in one run.
+
+    Attributes:
+        nodes: in the order in which they run.
+        inputs: names of the tensors that it takes.
+        outputs: names of those that it gives.
+        values: tensors by name, the inputs among them, with their batch axis. What depends on no input may be missing.
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    values: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far two arrays of the same shape are apart.
+
+    Attributes:
+        cosine: of the angle between them as vectors; 1 where both are zero.
+        max_abs: the largest difference of an element; infinite where one is no number.
+        relative: `max_abs` to the range of the reference, the distance between its smallest and largest values, zero
+            counted among them.
+        where: index of that element.
+    """
+
+    cosine: float
+    max_abs: float
+    relative: float
+    where: tuple[int, ...] = ()
+
+
+def span(reference: Array) -> float:
+    """The range of an array with zero counted among its values; 1 for an array of zeros."""
+    if reference.size == 0:
+        return 1.0
+    extent = float(max(reference.max(), 0)) - float(min(reference.min(), 0))
+    return extent if np.isfinite(extent) and extent > 0 else 1.0
+
+
+def difference(found: Array, reference: Array, least: float = 0.0) -> Difference:
+    """Compare two arrays of the same shape; `least` is a range that is assumed where the reference's is smaller.
+
+    >>> difference(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+    Difference(cosine=0.976..., max_abs=2.0, relative=0.5, where=(1,))
+    """
+    if found.shape != reference.shape:
+        raise ValueError(f"arrays of {found.shape} and {reference.shape}")
+    if found.size == 0:
+        return Difference(1.0, 0.0, 0.0)
+    a, b = found.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
+    gap = np.abs(a - b)
+    gap[(a == b) | (np.isnan(a) & np.isnan(b))] = 0
+    worst = int(np.argmax(np.where(np.isnan(gap), np.inf, gap)))
+    where = tuple(int(i) for i in np.unravel_index(worst, found.shape))
+    largest = float(gap[worst])
+    if not np.isfinite(largest):
+        return Difference(0.0, np.inf, np.inf, where)
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    cosine = float(a @ b) / norms if norms > 0 else float(not a.any() and not b.any())
+    return Difference(min(1.0, cosine), largest, largest / max(span(reference), least), where)
+
+
+# Layouts --------------------------------------------------------------------------------------------------------------
+
+
+def arrange(value: Array, shape: Sequence[int]) -> Iterator[tuple[tuple[int, ...] | None, Array]]:
+    """The ways in which a tensor may lie in a blob: in its own order first, then with its axes permuted.
+
+    Axes of length 1, the batch among them, do not count. A permutation counts if its axes, neighbours merged, are those
+    of the blob: (2, T, H) may lie in a blob (T, 2 H), as axes (1, 0, 2).
+
+    Args:
+        value: the tensor.
+        shape: of the blob.
+
+    Yields:
+        The permutation of the axes longer than 1 (None: as it is), and the array in the blob's shape. Nothing where the
+        sizes differ.
+    """
+    if value.size != int(np.prod(shape)):
+        return
+    yield None, value.reshape(shape)
+    long = value.reshape([n for n in value.shape if n > 1])
+    target = [n for n in shape if n > 1]
+    if not 2 <= long.ndim <= 4:
+        return
+    for axes in itertools.permutations(range(long.ndim)):
+        if axes != tuple(range(long.ndim)) and _merges([long.shape[a] for a in axes], target):
+            yield axes, np.ascontiguousarray(long.transpose(axes)).reshape(shape)
+
+
+def _merges(sizes: Sequence[int], target: Sequence[int]) -> bool:
+    """Whether products of neighbours in `sizes` are `target`."""
+    i = 0
+    for wanted in target:
+        product = 1
+        while product < wanted and i < len(sizes):
+            product *= sizes[i]
+            i += 1
+        if product != wanted:
+            return False
+    return i == len(sizes)
+
+
+def lay(value: Array, axes: tuple[int, ...] | None, shape: Sequence[int]) -> Float:
+    """A tensor as `arrange` laid it out."""
+    if axes is not None:
+        value = value.reshape([n for n in value.shape if n > 1]).transpose(axes)
+    return np.ascontiguousarray(value, np.float32).reshape(shape)
+
+
+def bare(value: Array, dims: int | None = None) -> Float:
+    """A tensor as ncnn takes it: without its batch axis, and with at most `dims` axes where ones can be left out."""
+    if value.ndim > 1 and value.shape[0] == 1:
+        value = value[0]
+    while value.ndim > (dims or 4) and 1 in value.shape:
+        value = value.reshape(np.delete(value.shape, value.shape.index(1)))
+    return np.ascontiguousarray(value.reshape(value.shape or (1,)), np.float32)
+
+
+# Operators ------------------------------------------------------------------------------------------------------------
+
+_FAMILIES = {
+    "linear": "conv convtranspose _convolution conv1d conv2d conv3d conv_transpose2d convolution convolution1d "
+    "convolution3d convolutiondepthwise convolutiondepthwise1d convolutiondepthwise3d deconvolution deconvolution1d "
+    "deconvolutiondepthwise deformableconv2d gemm matmul innerproduct linear addmm mm bmm baddbmm einsum",
+    "pool": "pooling pooling1d pooling3d reduction maxpool averagepool globalaveragepool globalmaxpool lppool "
+    "reducemean reducesum reducemax reducemin reducel2 reduceprod max_pool2d avg_pool2d adaptive_avg_pool2d "
+    "adaptive_max_pool2d mean sum amax amin max_pool2d_with_indices max_pool1d avg_pool1d",
+    "resize": "interp resize upsample upsample_bilinear2d upsample_nearest2d upsample_bicubic2d pixelshuffle "
+    "depthtospace pixel_shuffle gridsample grid_sampler",
+    "concat": "concat cat stack",
+    "softmax": "softmax logsoftmax log_softmax",
+    "recurrent": "lstm gru rnn",
+    "norm": "batchnorm batchnormalization batch_norm instancenorm instancenormalization instance_norm layernorm "
+    "layernormalization layer_norm groupnorm groupnormalization group_norm rmsnorm normalize lrn",
+    "arithmetic": "binaryop eltwise scale bias add sub rsub mul div pow max min sum2 unaryop sqrt exp log neg "
+    "reciprocal abs",
+    "activation": "relu clip hardsigmoid hardswish sigmoid tanh elu selu celu gelu erf swish silu mish prelu "
+    "leakyrelu softplus leaky_relu hardtanh hardtanh_ relu6 clamp clamp_min clamp_max threshold softsign",
+    "layout": "reshape flatten squeeze unsqueeze expanddims permute transpose identity cast dropout view "
+    "contiguous permute_ t alias feature_dropout noop split splitncnn to clone detach unsafe_view _to_copy",
+    "part": "slice crop gather narrow select chunk splitv",
+}
+_FAMILY = {name: family for family, names in _FAMILIES.items() for name in names.split()}
+_COUNTED = {"linear", "pool", "resize", "concat", "softmax", "recurrent"}
+"""What a conversion neither adds nor removes."""
+
+
+def family(op: str) -> str:
+    """The kind of work that an operator or a layer does.
+
+    >>> family("Conv"), family("ConvolutionDepthWise"), family("aten::hardswish_"), family("Loop")
+    ('linear', 'linear', 'activation', 'other')
+    """
+    name = op.rpartition("::")[2].lower()
+    return _FAMILY.get(name) or _FAMILY.get(name.rstrip("_"), "other")
+
+
+def _ends(layer: Layer) -> tuple[str, ...]:
+    """Families of the operator that makes what a layer makes, the likeliest first."""
+    own = family(layer.type)
+    if own == "linear":
+        if layer.integer(9) and layer.type != "Gemm":  # an activation is fused into it
+            return ("activation", "arithmetic")
+        return ("linear", "arithmetic", "norm")
+    if own == "activation":
+        return (own, "arithmetic")
+    return (own,)
+
+
+class Graph:
+    """What depends on what in the reference. Sets of nodes are integers, a bit for each node."""
+
+    def __init__(self, reference: Reference) -> None:
+        self.nodes = reference.nodes
+        self.values = {
+            name: value for name, value in reference.values.items() if value.dtype.kind == "f" and value.size > 0
+        }
+        self.maker: dict[str, int] = {}
+        self.readers: dict[str, int] = {}
+        self.above: dict[str, int] = {}
+        for i, node in enumerate(self.nodes):
+            upstream = 1 << i
+            for name in node.inputs:
+                self.readers[name] = self.readers.get(name, 0) | 1 << i
+                upstream |= self.above.get(name, 0)
+            for name in node.outputs:
+                self.maker[name] = i
+                self.above[name] = upstream
+        below = [0] * len(self.nodes)
+        for i in reversed(range(len(self.nodes))):
+            below[i] = 1 << i
+            for name in self.nodes[i].outputs:
+                for j in _bits(self.readers.get(name, 0)):
+                    below[i] |= below[j]
+        self.below = {
+            name: _union(below[j] for j in _bits(self.readers.get(name, 0)))
+            for name in {*reference.inputs, *self.maker}
+        }
+        fed = _union(self.below.get(name, 0) for name in reference.inputs)
+        for name in [n for n in self.values if n not in reference.inputs]:
+            if name not in self.maker or not fed >> self.maker[name] & 1:
+                del self.values[name]  # a constant
+        self.order = {name: self.maker.get(name, -1) for name in self.values}
+        self.by_size: dict[int, list[str]] = {}
+        for name in sorted(self.values, key=self.order.__getitem__):
+            self.by_size.setdefault(self.values[name].size, []).append(name)
+        self._roots: dict[str, str] = {}
+        self._samples: dict[str, Float] = {}
+        self._spans: dict[str, float] = {}
+
+    def op(self, tensor: str) -> str:
+        """The operator that makes a tensor; "" for an input."""
+        return self.nodes[self.maker[tensor]].op if tensor in self.maker else ""
+
+    def root(self, tensor: str) -> str:
+        """The first tensor with the same numbers in the same order, along the chain of operators that lead here."""
+        if tensor not in self._roots:
+            root = tensor
+            value = self.values[tensor].ravel()
+            for name in self.nodes[self.maker[tensor]].inputs if tensor in self.maker else ():
+                other = self.values.get(name)
+                if other is not None and other.size == value.size and np.array_equal(other.ravel(), value):
+                    root = self.root(name)
+                    break
+            self._roots[tensor] = root
+        return self._roots[tensor]
+
+    def path(self, anchors: frozenset[str], tensor: str) -> int | None:
+        """The nodes that lead from tensors to another one; None where it does not depend on all of them."""
+        done = downstream = 0
+        for anchor in anchors:
+            if anchor != tensor and not self.above.get(tensor, 0) & self.readers.get(anchor, 0):
+                return None
+            done |= self.above.get(anchor, 0)
+            downstream |= self.below.get(anchor, 0)
+        return self.above.get(tensor, 0) & ~done & downstream
+
+    def counted(self, path: int) -> Counter[str]:
+        """How many operators of each counted family are among the nodes."""
+        kinds = Counter[str]()
+        for i in _bits(path):
+            kind = family(self.nodes[i].op)
+            if kind in _COUNTED and any(name in self.values for name in self.nodes[i].outputs):
+                kinds[kind] += 1
+        return kinds
+
+    def operators(self, path: int) -> tuple[str, ...]:
+        """Types of the nodes that compute something."""
+        return tuple(
+            self.nodes[i].op
+            for i in _bits(path)
+            if family(self.nodes[i].op) != "layout" and any(name in self.values for name in self.nodes[i].outputs)
+        )
+
+    def sample(self, tensor: str) -> Float:
+        """Some elements, the same for every tensor of the same size."""
+        if tensor not in self._samples:
+            self._samples[tensor] = _sample(self.values[tensor])
+        return self._samples[tensor]
+
+    def span(self, tensor: str) -> float:
+        """See `span`."""
+        if tensor not in self._spans:
+            self._spans[tensor] = span(self.values[tensor])
+        return self._spans[tensor]
+
+
+def _bits(number: int) -> Iterator[int]:
+    while number:
+        low = number & -number
+        yield low.bit_length() - 1
+        number ^= low
+
+
+def _union(sets: Iterator[int]) -> int:
+    union = 0
+    for part in sets:
+        union |= part
+    return union
+
+
+def _sample(value: Array) -> Float:
+    flat = value.reshape(-1)
+    return np.asarray(flat[_places(flat.size)], np.float32)
+
+
+def _places(size: int) -> NDArray[np.int64]:
+    if size <= 2 * _SAMPLES:
+        return np.arange(size)
+    return np.random.default_rng(0).integers(0, size, _SAMPLES)
+
+
+# The alignment --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one layer made of its inputs.
+
+    Attributes:
+        arrays: its outputs.
+        noise: for the first output, the standard deviation of what rounding of the stored weights adds; None: none.
+        slack: what else may be added to the tolerance, as a part of the range: where weights are rounded and the
+            standard deviation is not known.
+        least: range that is assumed where the values' own is smaller: 1 for probabilities, which are computed to so
+            many places after the point.
+    """
+
+    arrays: tuple[Float, ...]
+    noise: Float | None = None
+    slack: float = 0.0
+    least: float = 0.0
+
+
+Run = Callable[[Layer, Sequence[Float]], Result | None]
+"""Runs one layer on its inputs; None where it fails."""
+
+SIGMAS = 6.0
+"""How many standard deviations of rounding are explained by rounding."""
+
+
+def allowed(result: Result, reference: Array, tolerance: float) -> Float | float:
+    """The largest difference of an element that is not counted as one."""
+    base = (tolerance + result.slack) * max(span(reference), result.least)
+    if result.noise is None:
+        return base
+    noise: Float = np.float32(base) + np.float32(SIGMAS) * result.noise
+    return noise
+
+
+def excess(found: Array, reference: Array, limit: Float | float) -> float:
+    """The largest difference of an element as a multiple of what is allowed there.
+
+    >>> excess(np.array([1.0, 2.0]), np.array([1.0, 4.0]), 0.5)
+    4.0
+    """
+    gap = np.abs(found.astype(np.float32) - reference.astype(np.float32))
+    gap[(found == reference) | (np.isnan(found) & np.isnan(reference))] = 0
+    worst = float((gap / limit).max(initial=0))
+    return worst if np.isfinite(worst) else np.inf
+
+
+@dataclass(frozen=True)
+class Match:
+    """A blob and its tensor.
+
+    Attributes:
+        blob: the blob.
+        layer: what makes it.
+        tensor: its counterpart.
+        axes: how the tensor's axes lie in the blob, see `arrange`.
+        how: by what they were paired.
+        same_shape: whether they have as many elements, and so can be compared.
+        covers: types of the reference's operators that the layer stands for.
+    """
+
+    blob: str
+    layer: Layer
+    tensor: str
+    axes: tuple[int, ...] | None
+    how: How
+    same_shape: bool
+    covers: tuple[str, ...]
+
+
+@dataclass
+class Alignment:
+    """What `align` found.
+
+    Attributes:
+        matches: by blob, in the order of the layers.
+        intermediates: blobs without a counterpart, by whose values the network goes on to right ones.
+        constants: blobs that depend on no input.
+        failed: layers that could not be run.
+    """
+
+    matches: dict[str, Match] = field(default_factory=dict)
+    intermediates: list[str] = field(default_factory=list)
+    constants: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _State:
+    """What is known of a blob while the layers are gone through."""
+
+    value: Float | None
+    anchors: frozenset[str]
+    pending: Counter[str]
+    noise: Float | None = None
+    slack: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    tensor: str
+    axes: tuple[int, ...] | None
+    excess: float
+    path: int
+    rank: tuple[float, ...]
+    cosine: float
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+class _Aligner:
+    def __init__(self, reference: Reference, param: Param, run: Run, tolerance: float) -> None:
+        self.reference = reference
+        self.graph = Graph(reference)
+        self.param = param
+        self.run = run
+        self.tolerance = tolerance
+        self.found = Alignment()
+        self.outputs = self._outputs()
+        self.states: dict[str, _State] = {}
+        self.takers: dict[str, list[int]] = {}
+        for i, layer in enumerate(param.layers):
+            for blob in layer.inputs:
+                self.takers.setdefault(blob, []).append(i)
+
+    def go(self, inputs: Mapping[str, str]) -> Alignment:
+        for blob, tensor in inputs.items():
+            self.states[blob] = _State(bare(self.reference.values[tensor]), frozenset({tensor}), Counter())
+            maker = next((layer for layer in self.param.layers if blob in layer.outputs), None)
+            layer = maker or Layer("Input", blob, (), (blob,), {})
+            self.found.matches[blob] = Match(blob, layer, tensor, None, "input", True, ())
+        for layer in self.param.layers:
+            todo = [blob for blob in layer.outputs if blob not in self.states]
+            if todo:
+                self._layer(layer)
+        return self.found
+
+    def _outputs(self) -> dict[str, str]:
+        """Which output of the network is which of the reference: by name where names are the same, else by order."""
+        blobs, tensors = self.param.outputs(), self.reference.outputs
+        if set(blobs) & set(tensors):
+            return {blob: blob for blob in blobs if blob in tensors}
+        # pnnx calls outputs out0, out1, ...; others are states of a recurrent layer, say, that nobody reads.
+        named = sorted((b for b in blobs if re.fullmatch(r"out\d+", b)), key=lambda b: (len(b), b))
+        blobs = tuple(named) or blobs
+        return dict(zip(blobs, tensors, strict=True)) if len(blobs) == len(tensors) else {}
+
+    def _layer(self, layer: Layer) -> None:
+        states = [self.states.get(blob) for blob in layer.inputs]
+        values = [s.value for s in states if s is not None and s.value is not None]
+        anchors = frozenset().union(*(s.anchors for s in states if s))
+        pending = self._pending(layer, states)
+        result = self.run(layer, values) if len(values) == len(layer.inputs) else None
+        if result is None:
+            self.found.failed.append(layer.name)
+        for i, blob in enumerate(layer.outputs):
+            if result is None:
+                state, here = _State(None, anchors, pending), None
+            else:
+                slack = result.slack + max((s.slack for s in states if s), default=0.0)
+                here = Result((result.arrays[i],), result.noise if i == 0 else None, slack, result.least)
+                state = _State(result.arrays[i], anchors, pending, here.noise, slack)
+            self.states[blob] = state
+            if not anchors:
+                self.found.constants.append(blob)
+            elif len(layer.outputs) > 1 and layer.type == "Split":
+                self.states[blob] = self.states[layer.inputs[0]]
+            else:
+                self._pair(layer, blob, here, self.outputs.get(blob))
+
+    def _pending(self, layer: Layer, states: Sequence[_State | None]) -> Counter[str]:
+        """Counted families since the last tensors that are known."""
+        pending = Counter[str]()
+        for state in states:
+            if state is not None:
+                pending |= state.pending
+        kind = family(layer.type)
+        if kind in _COUNTED:
+            pending[kind] += 1
+        return pending
+
+    def _pair(self, layer: Layer, blob: str, result: Result | None, output: str | None) -> None:
+        state = self.states[blob]
+        if output is not None and output in self.graph.values:
+            found = self._judge(layer, state, result, output)
+            self._settle(layer, blob, found, "value" if found.excess <= 1 else "output")
+            return
+        if output is None and self.outputs and blob not in self.takers:
+            self.found.intermediates.append(blob)  # nobody reads it
+            return
+        equal = self._equal(layer, state, result) if result is not None else None
+        if equal is not None:
+            self._settle(layer, blob, equal, "name" if equal.tensor == blob else "value")
+            return
+        candidates = self._candidates(layer, blob, state, result)
+        own = np.inf if result is None else self._probe(blob, state, None)
+        scored = [(self._probe(blob, state, c), c) for c in candidates]
+        best = min(scored, key=lambda s: (max(s[0], 1.0), s[1].rank), default=None)
+        if best is None:
+            self.found.intermediates.append(blob)
+            return
+        score, candidate = best
+        if own <= 1:
+            # The network goes on rightly. Wrong it is only if it would with the candidate, too, and that one is near.
+            exact = self.graph.op(candidate.tensor).rpartition("::")[2].lower().rstrip("_") == layer.type.lower()
+            if score > 1 or not (candidate.cosine >= 0.999 or exact):
+                self.found.intermediates.append(blob)
+                return
+        elif own < 0.5 * score or (candidate.rank[0] > 0 and score > 1):
+            self.found.intermediates.append(blob)
+            return
+        self._settle(layer, blob, candidate, "order")
+
+    def _settle(self, layer: Layer, blob: str, found: _Candidate, how: How) -> None:
+        """Pair a blob, and feed what reads it with the tensor."""
+        state = self.states[blob]
+        value = self.graph.values[found.tensor]
+        same = state.value is not None and state.value.size == value.size
+        if same and state.value is not None:
+            feed = lay(value, found.axes, state.value.shape)
+        else:
+            feed = bare(value, None if state.value is None else state.value.ndim)
+        self.states[blob] = _State(feed, frozenset({self.graph.root(found.tensor)}), Counter())
+        covers = self.graph.operators(found.path)
+        self.found.matches[blob] = Match(blob, layer, found.tensor, found.axes, how, same, covers)
+
+    # Comparing one blob with tensors
+
+    def _judge(self, layer: Layer, state: _State, result: Result | None, tensor: str) -> _Candidate:
+        """A blob against one tensor, in the layout that fits best."""
+        value = self.graph.values[tensor]
+        path = self.graph.path(state.anchors, tensor)
+        kinds = self.graph.counted(path) if path is not None else Counter[str]()
+        misfit = sum(((kinds - state.pending) + (state.pending - kinds)).values()) + (3 if path is None else 0)
+        ends, kind = _ends(layer), family(self.graph.op(tensor))
+        end = ends.index(kind) if kind in ends else len(ends)
+        best: tuple[float, float, tuple[int, ...] | None] = (np.inf, -1.0, None)
+        if result is not None:
+            found = result.arrays[0]
+            for axes, laid in arrange(value, found.shape):
+                error = excess(found, laid, allowed(result, laid, self.tolerance))
+                if best[1] < 0 or error < best[0]:
+                    best = (error, _cosine(_sample(found), _sample(laid)), axes)
+                if error <= 1:
+                    break
+            if best[1] < 0:
+                misfit += 3  # another size
+        rank = (misfit, end, round(best[0], 2) if best[0] <= 1 else 1 - best[1], self.graph.order[tensor])
+        return _Candidate(tensor, best[2], best[0], path or 0, rank, best[1])
+
+    def _equal(self, layer: Layer, state: _State, result: Result) -> _Candidate | None:
+        """The tensor that a blob equals; of several the one that the layer most likely stands for."""
+        found = result.arrays[0]
+        sampled = _sample(found)
+        noise = None if result.noise is None else _sample(result.noise)
+        equal = []
+        for tensor in self.graph.by_size.get(found.size, ()):
+            limit = (self.tolerance + result.slack) * max(self.graph.span(tensor), result.least)
+            gap = np.abs(sampled - self.graph.sample(tensor))
+            inside = bool((gap <= (limit if noise is None else limit + SIGMAS * noise)).all())
+            reached = self.graph.path(state.anchors, tensor) is not None
+            if inside or (reached and self._permutes(tensor, found)):
+                judged = self._judge(layer, state, result, tensor)
+                if judged.excess <= 1 and (reached or not _flat(found)):
+                    equal.append(judged)
+        return min(equal, key=lambda c: c.rank, default=None)
+
+    def _permutes(self, tensor: str, found: Float) -> bool:
+        """Whether a tensor with permuted axes could lie in a blob; sorted values tell cheaply."""
+        value = self.graph.values[tensor]
+        if sum(n > 1 for n in value.shape) < 2 or sum(n > 1 for n in found.shape) < 2:
+            return False
+        close = 1e-3 * self.graph.span(tensor)
+        total, other = float(value.sum(dtype=np.float64)), float(found.sum(dtype=np.float64))
+        return abs(total - other) <= close * found.size and next(
+            (True for axes, _ in arrange(value, found.shape) if axes is not None), False
+        )
+
+    def _candidates(self, layer: Layer, blob: str, state: _State, result: Result | None) -> list[_Candidate]:
+        """Tensors that a blob which equals none may stand for, the likeliest first."""
+        judged = []
+        for tensor in self.graph.values:
+            if self.graph.path(state.anchors, tensor) is None or tensor in self.reference.inputs:
+                continue
+            candidate = self._judge(layer, state, result, tensor)
+            if candidate.rank[0] <= 3:
+                judged.append(candidate)
+        judged.sort(key=lambda c: (c.tensor != blob, c.rank))
+        anchors = [c for c in judged if c.path == 0][:1]  # the layer may be one too many
+        return [c for c in judged if c.path][:_CANDIDATES] + anchors
+
+    # Judging by what comes after
+
+    def _probe(self, blob: str, state: _State, candidate: _Candidate | None) -> float:
+        """How near the layers behind a blob come to tensors of the reference, fed with its own values or a candidate's.
+
+        Returns:
+            The smallest excess among them; infinite where there are none.
+        """
+        if candidate is None:
+            states = {blob: state}
+            root = None
+        else:
+            value = self.graph.values[candidate.tensor]
+            if state.value is not None and state.value.size == value.size:
+                feed = lay(value, candidate.axes, state.value.shape)
+            else:
+                feed = bare(value, None if state.value is None else state.value.ndim)
+            root = self.graph.root(candidate.tensor)
+            states = {blob: _State(feed, frozenset({root}), Counter())}
+        best = np.inf
+        queue = sorted(self.takers.get(blob, ()))
+        probed = 0
+        while queue and probed < _PROBED:
+            index = queue.pop(0)
+            layer = self.param.layers[index]
+            inputs = [states.get(b) or self.states.get(b) for b in layer.inputs]
+            values = [s.value for s in inputs if s is not None and s.value is not None]
+            if len(values) < len(layer.inputs):
+                continue
+            if layer.type == "Split":
+                states.update(dict.fromkeys(layer.outputs, inputs[0]))  # type: ignore[arg-type]
+            else:
+                probed += 1
+                result = self.run(layer, values)
+                if result is None:
+                    continue
+                anchors = frozenset().union(*(s.anchors for s in inputs if s))
+                after = _State(result.arrays[0], anchors, self._pending(layer, inputs))
+                nearest = self._nearest(layer, after, result, root)
+                best = min(best, nearest)
+                if nearest <= 1:
+                    continue
+                states[layer.outputs[0]] = after
+            known = [i for b in layer.outputs if b in states for i in self.takers.get(b, ())]
+            queue = sorted({*queue, *known})
+        return best
+
+    def _nearest(self, layer: Layer, state: _State, result: Result, root: str | None) -> float:
+        """The smallest excess of a blob over tensors that it may stand for, `root` and its copies left out."""
+        if _flat(result.arrays[0]):
+            return np.inf
+        found = result.arrays[0]
+        sampled = _sample(found)
+        noise = 0.0 if result.noise is None else SIGMAS * _sample(result.noise)
+        best = np.inf
+        for tensor in self.graph.by_size.get(found.size, ()):
+            path = self.graph.path(state.anchors, tensor)
+            if path and self.graph.root(tensor) != root:
+                limit = (self.tolerance + result.slack) * max(self.graph.span(tensor), result.least) + noise
+                error = excess(sampled, self.graph.sample(tensor), limit)
+                if error <= 1 or self._permutes(tensor, found):
+                    error = self._judge(layer, state, result, tensor).excess
+                best = min(best, error)
+        return best
+
+
+def _cosine(a: Array, b: Array) -> float:
+    """Of what is left of two arrays when their means are taken away; 0 where nothing is."""
+    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    x, y = x - x.mean(), y - y.mean()
+    norms = float(np.linalg.norm(x) * np.linalg.norm(y))
+    cosine = float(x @ y) / norms if norms > 0 else 0.0
+    return cosine if np.isfinite(cosine) else 0.0
+
+
+def _flat(value: Array) -> bool:
+    """Whether all values are the same, so that being equal tells nothing."""
+    return value.size < 2 or float(value.max()) == float(value.min())
+
+
+def align(
+    reference: Reference, param: Param, run: Run, inputs: Mapping[str, str], *, tolerance: float = 1e-4
+) -> Alignment:
+    """Pair the blobs of a network with the tensors of its reference.
+
+    Args:
+        reference: the reference and its values.
+        param: the network.
+        run: runs one of its layers.
+        inputs: the network's input blobs and the reference's tensors that they are.
+        tolerance: difference that is not counted as one, as a part of a tensor's range.
+    """
+    return _Aligner(reference, param, run, tolerance).go(inputs)
