@@ -3,6 +3,7 @@ CVPR 2019) with a MobileNetV3 backbone."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from .net import Net, Precision, planes
 from .weights import Weights, load
 
 __all__ = ["Detection", "DetectorOptions", "Frame", "TextDetector", "fit"]
+
+_HALO = 96
+"""How many pixels a tile sees beyond its own part, at least."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -40,6 +44,9 @@ class DetectorOptions:
     min_side: int = 64
     """Pictures whose short side is below this are enlarged to it: text that fills a small crop is otherwise too small
     to be found."""
+    tile: int = 1600
+    """Inputs longer than this, in pixels, go through the network in overlapping tiles, whose maps are put together
+    before lines are made of them: memory stays bounded, and no line is cut at a border."""
     margin: int = 16
     """Pixels of replicated border around the scaled picture: text cut by the picture's edge is found up to the edge."""
     text_threshold: float = 0.4
@@ -59,10 +66,15 @@ class DetectorOptions:
     """By how many of its heights a quad grows at both ends; negative: shrinks."""
     grow_across: float = 0.07
     """By how many of its heights a quad grows at its upper and its lower side; negative: shrinks."""
+    trim: float = 0.0
+    """By how many pixels of the network's input it shrinks on every side: thresholded maps are that much too wide,
+    however small the text is."""
 
     def __post_init__(self) -> None:
         if self.max_side is not None and self.max_side < 32:
             raise OptionError(f"max_side is {self.max_side}; it must be 32 or more, or None for no limit")
+        if self.tile < 4 * _HALO:
+            raise OptionError(f"tile is {self.tile}; it must be {4 * _HALO} or more")
         for name in ("text_threshold", "kernel_threshold", "min_score", "max_inside"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise OptionError(f"{name} is {getattr(self, name)}; it must be in [0, 1]")
@@ -97,6 +109,15 @@ def fit(width: int, height: int, options: DetectorOptions, stride: int) -> Frame
         return math.ceil((side + 2 * options.margin) / stride) * stride
 
     return Frame(w, h, up(w), up(h))
+
+
+def _spans(length: int, tile: int, halo: int, stride: int) -> list[tuple[int, int]]:
+    """Cut a side into equal parts, multiples of the stride, that about fit into a tile together with their halos."""
+    if length <= tile:
+        return [(0, length)]
+    parts = math.ceil(length / max(tile - 2 * halo, stride))
+    cuts = [round(length * k / parts / stride) * stride for k in range(parts + 1)]
+    return list(itertools.pairwise(cuts))
 
 
 class TextDetector:
@@ -160,13 +181,37 @@ class TextDetector:
             frame.input_width - frame.width - margin,
             cv2.BORDER_REPLICATE,
         )
-        maps = self._net.run(planes(np.asarray(padded, np.uint8), self._spec.input))
+        maps = self._run(np.asarray(padded, np.uint8))
         if maps.ndim != 3 or maps.shape[0] != self._spec.classes:
             raise WeightsError(
                 f"{self._spec.param} gives {maps.shape} where ({self._spec.classes}, h, w) is expected; "
                 "these weights are no text detector"
             )
         return maps, frame
+
+    def _run(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Maps of an input whose sides are multiples of the stride, in tiles if it is large."""
+        height, width = image.shape[:2]
+        tile = self.options.tile
+        if max(height, width) <= tile:
+            return self._net.run(planes(image, self._spec.input))
+        maps = np.empty(0, np.float32)
+        stride = self._spec.input.stride
+        halo = math.ceil(_HALO / stride) * stride
+        for top, bottom in _spans(height, tile, halo, stride):
+            for left, right in _spans(width, tile, halo, stride):
+                y, x = max(top - halo, 0), max(left - halo, 0)
+                part = image[y : bottom + halo, x : right + halo]
+                found = self._net.run(planes(part, self._spec.input))
+                if found.ndim != 3:
+                    return found
+                step = part.shape[0] // found.shape[1]
+                if not maps.size:
+                    maps = np.empty((found.shape[0], height // step, width // step), np.float32)
+                maps[:, top // step : bottom // step, left // step : right // step] = found[
+                    :, (top - y) // step : (bottom - y) // step, (left - x) // step : (right - x) // step
+                ]
+        return maps
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         """Find the lines of a picture, in no particular order.
@@ -207,7 +252,7 @@ class TextDetector:
             size = min(width_px, height_px)  # height of the text: a line that runs downwards is long, not high
             if size < o.min_height:
                 continue
-            along, across = o.grow_along * size, o.grow_across * size
+            along, across = o.grow_along * size - o.trim, o.grow_across * size - o.trim
             quad = geometry.grow_quad(quad, *((along, across) if width_px >= height_px else (across, along)))
             polygon = None
             if self._polygons:
