@@ -14,6 +14,7 @@ from .errors import (
     NotEqualError,
     UnsupportedError,
 )
+from .info import NetInfo, info
 from .upgrade import Change, upgrade
 
 __all__ = [
@@ -22,7 +23,9 @@ __all__ = [
     "MissingExtraError",
     "ModelExitCode",
     "ModelFileError",
+    "NetInfo",
     "NotEqualError",
     "UnsupportedError",
+    "info",
     "upgrade",
 ]

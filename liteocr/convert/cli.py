@@ -19,8 +19,9 @@ from .. import __version__
 from ..errors import LiteOCRError, OptionError
 from .atomic import files
 from .errors import ModelExitCode, exit_code
+from .info import info
 from .ncnnrun import check_loads
-from .param import read_text
+from .param import read, read_text
 from .upgrade import upgrade
 
 __all__ = ["main"]
@@ -205,14 +206,44 @@ def _add_info(commands: _Subparsers) -> None:
         "info",
         _run_info,
         "layers, sizes, operations and times of a network",
-        "Tell what is in an ncnn network: layers, blobs, free and frozen sizes, operations, times, precision.",
+        "Tell what is in an ncnn network: layers, blobs, which sizes are free and which frozen and by what,\n"
+        "operations and bytes at a given input, the time of each layer and the precision it runs in at each option\n"
+        "of ncnn, and whether this machine's ncnn has every layer. Times need the .bin.",
     )
     add = parser.add_argument
     add("param", metavar="NET.param", type=Path, help="the ncnn network; its .bin lies beside it")
+    add("--bin", type=Path, metavar="NET.bin", help="its weights, where they lie elsewhere")
+    add(
+        "--shape",
+        action="append",
+        default=[],
+        type=_named_shape,
+        metavar="[BLOB=]1,C,H,W",
+        help="the input that the figures are for (default: one that fits); once for every input",
+    )
+    add("--precision", action="append", choices=["fp32", "fp16", "bf16"], help="measure with this (default: all three)")
+    add("--threads", type=_positive, default=1, metavar="N", help="threads of ncnn (default: %(default)s)")
+    add(
+        "--repeat", type=_positive, default=10, metavar="N", help="how often each layer is timed (default: %(default)s)"
+    )
+    add("--no-times", action="store_true", help="do not run it: shapes, operations and bytes only")
+    add("--json", action="store_true", help="print JSON")
 
 
 def _run_info(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    inputs = read(options.param).inputs()
+    shapes = {(name or inputs[0]): shape[1:] for name, shape in options.shape}
+    found = info(
+        options.param,
+        options.bin,
+        shapes=shapes,
+        precisions=tuple(options.precision or ("fp32", "fp16", "bf16")),
+        threads=options.threads,
+        repeat=options.repeat,
+        times=not options.no_times,
+    )
+    print(json.dumps(found.to_dict(), indent=1) if options.json else found.table())
+    return int(ModelExitCode.OK if all(layer.known for layer in found.layers) else ModelExitCode.UNSUPPORTED)
 
 
 # quantize -------------------------------------------------------------------------------------------------------------
@@ -247,6 +278,22 @@ def _shape(text: str) -> tuple[int, ...]:
     if not shape or min(shape) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no shape such as 1,3,48,320")
     return shape
+
+
+def _named_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, equals, numbers = text.rpartition("=")
+    shape = _shape(numbers)
+    if shape[0] != 1 or not 2 <= len(shape) <= 5 or (equals and not name):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no shape with a batch of 1, such as 1,3,48,320 or in0=1,3,48,320"
+        )
+    return name, shape
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def ranks(param: Param) -> dict[str, int | None]:
             sides = tuple(side for side in (layer.integer(key) for key in (2, 11, 1, 0)) if side)
             stated.update((blob, sides) for blob in layer.outputs)
     best: dict[str, Shape | None] = {}
-    # Sizes are made up: a page, and lines of text that some networks squeeze to one row. The one that gets furthest counts.
+    # Sizes are made up: a page, and lines of text that some networks squeeze to one row. What gets furthest counts.
     for size in ((3, 512, 512), (3, 32, 512), (3, 48, 512)):
         found = infer(param, dict.fromkeys(param.inputs(), size) | stated, strict=False)
         if not best or list(found.values()).count(None) < list(best.values()).count(None):
@@ -371,6 +371,9 @@ def _gemm(layer: Layer, shapes: Sequence[Shape]) -> Shape | None:
         return rows if bool(transposed) != first else shape[-1]
 
     blobs = list(shapes)
+    for shape in blobs:
+        if len(shape) == 3 and shape[1] != 1:
+            raise ShapeError(layer, f"it takes rows, a blob of two axes, not {shape}")
     rows = layer.integer(7) if layer.integer(4) else side(blobs.pop(0), layer.integer(2), True)
     if layer.integer(5):
         columns = layer.integer(8)
@@ -394,7 +397,7 @@ def _matmul(layer: Layer, shapes: Sequence[Shape]) -> Shape | None:
 
 def _recurrent(layer: Layer, shapes: Sequence[Shape]) -> Shape | None:
     if len(shapes[0]) != 2:
-        return None
+        raise ShapeError(layer, f"it takes rows, a blob of two axes, not {shapes[0]}")
     return shapes[0][0], layer.integer(0) * (2 if layer.integer(2) == 2 else 1)
 
 
