@@ -225,6 +225,7 @@ def main() -> None:
                 "model": net.state_dict(),
                 "mean": mean.state_dict(),
                 "optimizer": optimizer.state_dict(),
+                "anchor": anchor,
                 "charset": charset,
             }
             torch.save(
