@@ -134,6 +134,7 @@ class Pair:
         tensor: the model's tensor.
         node: name and type of the operator that makes it.
         covers: types of the model's operators that the layer stands for.
+        behind: layers before it that make intermediates, and that stand for these operators together with it.
         how: by what the two were paired.
         shape: of the blob.
         tensor_shape: of the tensor, with its batch axis.
@@ -147,6 +148,7 @@ class Pair:
     tensor: str
     node: str
     covers: tuple[str, ...]
+    behind: tuple[str, ...]
     how: How
     shape: tuple[int, ...]
     tensor_shape: tuple[int, ...]
@@ -540,6 +542,7 @@ def _run_graph(torch: Any, graph: Any, tensors: tuple[Any, ...], names: tuple[st
         seen += made
     for value in seen:
         graph.registerOutput(value)
+    graph.makeMultiOutputIntoTuple()
     results = torch._C._create_function_from_graph("every_tensor", graph)(*tensors)
     values = {v.debugName(): r for v, r in zip(seen, results[len(results) - len(seen) :], strict=True)}
     arrays = {name: np.array(r.detach().float().numpy()) for name, r in values.items() if r.is_floating_point()}
@@ -901,7 +904,18 @@ def _pair(reference: Reference, match: Match, shape: tuple[int, ...], errors: Ma
     label = "" if node is None else f"{node.name} ({node.op})" if node.name else node.op
     covers = match.covers if len(match.covers) <= 8 else (*match.covers[:3], "...", *match.covers[-3:])
     shapes = (shape, reference.values[match.tensor].shape)
-    return Pair(match.layer.name, match.layer.type, match.blob, match.tensor, label, covers, match.how, *shapes, errors)
+    return Pair(
+        match.layer.name,
+        match.layer.type,
+        match.blob,
+        match.tensor,
+        label,
+        covers,
+        match.behind,
+        match.how,
+        *shapes,
+        errors,
+    )
 
 
 def _problem(job: _Job, param: Param, alignment: Alignment) -> str:
@@ -1025,6 +1039,8 @@ def _describe(pair: Pair, precisions: Sequence[str]) -> list[str]:
         + (f", covers {' + '.join(pair.covers)}" if pair.covers else "")
         + f", paired by {pair.how}",
     ]
+    if pair.behind:
+        lines.append(f"    or one of the layers before it, which the model does not have: {', '.join(pair.behind)}")
     if not pair.shape:
         lines.append("    ncnn fails at this layer on the model's values of its inputs")
     for precision in precisions:
@@ -1105,6 +1121,7 @@ def _plain(result: Comparison) -> dict[str, Any]:
                 "tensor_shape": list(pair.tensor_shape),
                 "node": pair.node,
                 "covers": list(pair.covers),
+                "behind": list(pair.behind),
                 "how": pair.how,
                 "errors": {
                     p: {"total": one(e.total), "own": one(e.own), "excess": number(e.excess), "diverges": e.diverges}

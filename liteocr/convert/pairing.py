@@ -13,7 +13,9 @@ each on reference values:
    what comes after: the readers of the blob are run on its own values, and on those of each candidate. The one that
    leads to tensors of the reference again is right. A wrong layer is so paired *by order*, healed, and hides nothing
    that comes after it.
-3. Outputs of the networks are paired with each other in any case.
+3. Where an operator is missing, the layer before it makes a tensor of the reference, only not the right one, and is
+   noticed when a reader fails. So before a layer is called wrong, it is tried with later tensors for its inputs.
+4. Outputs of the networks are paired with each other in any case.
 
 Not handled: batches; layers of several outputs whose order was changed.
 """
@@ -24,7 +26,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -41,8 +43,10 @@ How = Literal["input", "name", "value", "order", "output"]
 """By what a blob was paired: as an input, an output, by its value (and its name), or by its place among operators."""
 
 _SAMPLES = 509
-_CANDIDATES = 4
+_CANDIDATES = 6
 """How many are tried, the likeliest first."""
+_LATER = 6
+"""How many tensors are tried as inputs of a layer that fails."""
 _PROBED = 6
 """How many layers behind a doubtful one are run to judge it."""
 
@@ -228,7 +232,7 @@ def family(op: str) -> str:
 
 
 def _ends(layer: Layer) -> tuple[str, ...]:
-    """Families of the operator that makes what a layer makes, the likeliest first."""
+    """Families of the operator that may make what a layer makes."""
     own = family(layer.type)
     if own == "linear":
         if layer.integer(9) and layer.type != "Gemm":  # an activation is fused into it
@@ -424,6 +428,7 @@ class Match:
         how: by what they were paired.
         same_shape: whether they have as many elements, and so can be compared.
         covers: types of the reference's operators that the layer stands for.
+        behind: names of the layers before it that make intermediates, and that stand for them together with it.
     """
 
     blob: str
@@ -433,6 +438,7 @@ class Match:
     how: How
     same_shape: bool
     covers: tuple[str, ...]
+    behind: tuple[str, ...] = ()
 
 
 @dataclass
@@ -461,6 +467,10 @@ class _State:
     pending: Counter[str]
     noise: Float | None = None
     slack: float = 0.0
+    origin: str = ""
+    """The blob that is paired, where a Split shares its state; "" before it is."""
+    behind: tuple[str, ...] = ()
+    """Layers since the last tensors that are known."""
 
 
 @dataclass(frozen=True)
@@ -470,7 +480,7 @@ class _Candidate:
     excess: float
     path: int
     rank: tuple[float, ...]
-    cosine: float
+    distance: float
 
 
 _NONE: frozenset[str] = frozenset()
@@ -486,6 +496,8 @@ class _Aligner:
         self.found = Alignment()
         self.outputs = self._outputs()
         self.states: dict[str, _State] = {}
+        self.settled: dict[str, frozenset[str]] = {}
+        """The anchors that paired blobs had before."""
         self.takers: dict[str, list[int]] = {}
         for i, layer in enumerate(param.layers):
             for blob in layer.inputs:
@@ -493,6 +505,7 @@ class _Aligner:
 
     def go(self, inputs: Mapping[str, str]) -> Alignment:
         for blob, tensor in inputs.items():
+            # Without an origin: an input cannot lack an operator, its reader does.
             self.states[blob] = _State(bare(self.reference.values[tensor]), frozenset({tensor}), Counter())
             maker = next((layer for layer in self.param.layers if blob in layer.outputs), None)
             layer = maker or Layer("Input", blob, (), (blob,), {})
@@ -518,16 +531,17 @@ class _Aligner:
         values = [s.value for s in states if s is not None and s.value is not None]
         anchors = frozenset().union(*(s.anchors for s in states if s))
         pending = self._pending(layer, states)
+        behind = (*dict.fromkeys(name for s in states if s for name in s.behind), layer.name)
         result = self.run(layer, values) if len(values) == len(layer.inputs) else None
         if result is None:
             self.found.failed.append(layer.name)
         for i, blob in enumerate(layer.outputs):
             if result is None:
-                state, here = _State(None, anchors, pending), None
+                state, here = _State(None, anchors, pending, behind=behind), None
             else:
                 slack = result.slack + max((s.slack for s in states if s), default=0.0)
                 here = Result((result.arrays[i],), result.noise if i == 0 else None, slack, result.least)
-                state = _State(result.arrays[i], anchors, pending, here.noise, slack)
+                state = _State(result.arrays[i], anchors, pending, here.noise, slack, behind=behind)
             self.states[blob] = state
             if not anchors:
                 self.found.constants.append(blob)
@@ -560,6 +574,11 @@ class _Aligner:
         if equal is not None:
             self._settle(layer, blob, equal, "name" if equal.tensor == blob else "value")
             return
+        if result is not None:
+            repaired = self._repair(layer, blob)
+            if repaired is not None:
+                self._settle(layer, blob, repaired, "value")
+                return
         candidates = self._candidates(layer, blob, state, result)
         own = np.inf if result is None else self._probe(blob, state, None)
         scored = [(self._probe(blob, state, c), c) for c in candidates]
@@ -571,7 +590,7 @@ class _Aligner:
         if own <= 1:
             # The network goes on rightly. Wrong it is only if it would with the candidate, too, and that one is near.
             exact = self.graph.op(candidate.tensor).rpartition("::")[2].lower().rstrip("_") == layer.type.lower()
-            if score > 1 or not (candidate.cosine >= 0.999 or exact):
+            if score > 1 or not (candidate.distance <= 0.02 or exact):
                 self.found.intermediates.append(blob)
                 return
         elif own < 0.5 * score or (candidate.rank[0] > 0 and score > 1):
@@ -588,9 +607,64 @@ class _Aligner:
             feed = lay(value, found.axes, state.value.shape)
         else:
             feed = bare(value, None if state.value is None else state.value.ndim)
-        self.states[blob] = _State(feed, frozenset({self.graph.root(found.tensor)}), Counter())
+        self.settled[blob] = state.anchors
+        self.states[blob] = _State(feed, frozenset({self.graph.root(found.tensor)}), Counter(), origin=blob)
         covers = self.graph.operators(found.path)
-        self.found.matches[blob] = Match(blob, layer, found.tensor, found.axes, how, same, covers)
+        self.found.matches[blob] = Match(blob, layer, found.tensor, found.axes, how, same, covers, state.behind[:-1])
+
+    def _repair(self, layer: Layer, blob: str) -> _Candidate | None:
+        """Try a layer with later tensors for its inputs; if one fits, what makes that input lacks an operator.
+
+        Returns:
+            What the layer's blob is then.
+        """
+        states = [self.states[b] for b in layer.inputs]
+        for i, state in enumerate(states):
+            match = self.found.matches.get(state.origin)
+            if match is None or state.value is None or match.how == "output" or self._confirmed(state.origin):
+                continue
+            for tensor in self._later(match.tensor):
+                feed = lay(self.graph.values[tensor], match.axes, state.value.shape)
+                values = [feed if j == i else s.value for j, s in enumerate(states) if s.value is not None]
+                result = self.run(layer, values) if len(values) == len(states) else None
+                if result is None:
+                    continue
+                root = self.graph.root(tensor)
+                anchors = frozenset({root}).union(*(s.anchors for j, s in enumerate(states) if j != i))
+                after = _State(result.arrays[0], anchors, self._pending(layer, states))
+                equal = self._equal(layer, after, result)
+                if equal is None or _flat(result.arrays[0]) or self.graph.root(equal.tensor) == root:
+                    continue
+                path = self.graph.path(self.settled[state.origin], tensor)
+                covers = self.graph.operators(path or 0)
+                self.found.matches[state.origin] = replace(match, tensor=tensor, how="order", covers=covers)
+                state.value, state.anchors = feed, frozenset({root})
+                self.states[blob].anchors = anchors
+                self.states[blob].value = result.arrays[0]
+                return equal
+        return None
+
+    def _later(self, tensor: str) -> list[str]:
+        """Tensors that operators which a conversion may fuse make of one, nearest first."""
+        size, anchors, root = self.graph.values[tensor].size, frozenset({tensor}), self.graph.root(tensor)
+        later = []
+        for other in self.graph.by_size.get(size, ()):
+            path = self.graph.path(anchors, other)
+            if path and not self.graph.counted(path) and self.graph.root(other) != root:
+                later.append(other)
+        return later[:_LATER]
+
+    def _confirmed(self, blob: str) -> bool:
+        """Whether a layer has made a right tensor of a blob already."""
+        queue = [blob]
+        while queue:
+            for i in self.takers.get(queue.pop(), ()):
+                layer = self.param.layers[i]
+                if layer.type == "Split":
+                    queue += layer.outputs
+                elif any(b in self.found.matches and self.found.matches[b].how != "order" for b in layer.outputs):
+                    return True
+        return False
 
     # Comparing one blob with tensors
 
@@ -600,20 +674,19 @@ class _Aligner:
         path = self.graph.path(state.anchors, tensor)
         kinds = self.graph.counted(path) if path is not None else Counter[str]()
         misfit = sum(((kinds - state.pending) + (state.pending - kinds)).values()) + (3 if path is None else 0)
-        ends, kind = _ends(layer), family(self.graph.op(tensor))
-        end = ends.index(kind) if kind in ends else len(ends)
-        best: tuple[float, float, tuple[int, ...] | None] = (np.inf, -1.0, None)
+        end = int(family(self.graph.op(tensor)) not in _ends(layer))
+        best: tuple[float, float, tuple[int, ...] | None] = (np.inf, 2.0, None)
         if result is not None:
             found = result.arrays[0]
             for axes, laid in arrange(value, found.shape):
                 error = excess(found, laid, allowed(result, laid, self.tolerance))
-                if best[1] < 0 or error < best[0]:
-                    best = (error, _cosine(_sample(found), _sample(laid)), axes)
+                if best[1] > 1 or error < best[0]:
+                    best = (error, _distance(_sample(found), _sample(laid)), axes)
                 if error <= 1:
                     break
-            if best[1] < 0:
+            if best[1] > 1:
                 misfit += 3  # another size
-        rank = (misfit, end, round(best[0], 2) if best[0] <= 1 else 1 - best[1], self.graph.order[tensor])
+        rank = (misfit, end, round(best[0], 2) if best[0] <= 1 else 1 + best[1], self.graph.order[tensor])
         return _Candidate(tensor, best[2], best[0], path or 0, rank, best[1])
 
     def _equal(self, layer: Layer, state: _State, result: Result) -> _Candidate | None:
@@ -723,13 +796,12 @@ class _Aligner:
         return best
 
 
-def _cosine(a: Array, b: Array) -> float:
-    """Of what is left of two arrays when their means are taken away; 0 where nothing is."""
-    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    x, y = x - x.mean(), y - y.mean()
-    norms = float(np.linalg.norm(x) * np.linalg.norm(y))
-    cosine = float(x @ y) / norms if norms > 0 else 0.0
-    return cosine if np.isfinite(cosine) else 0.0
+def _distance(a: Float, b: Float) -> float:
+    """Between two samples, by their lengths: 0 where they are the same, at most 1."""
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    lengths = float(np.linalg.norm(x) + np.linalg.norm(y))
+    distance = float(np.linalg.norm(x - y)) / lengths if lengths > 0 else 0.0
+    return distance if np.isfinite(distance) else 1.0
 
 
 def _flat(value: Array) -> bool:
