@@ -1,0 +1,422 @@
+"""From ONNX, TorchScript or a torch module to ncnn: rewritten, translated, checked, and proven at sizes never seen.
+
+What is written, and only when all of it is done: ``NAME.ncnn.param``, ``NAME.ncnn.bin``, and the report as
+``NAME.convert.json`` and ``NAME.convert.md``. Blobs of the network are ``in0``, ``in1``, ... and ``out0``, ... in the
+model's order, without the batch axis.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..errors import LiteOCRError, OptionError
+from ..net import ncnn_version
+from . import atomic, child, pnnxrun, proof, torchin
+from .errors import ModelFileError, NotEqualError, UnsupportedError, extra
+from .onnxrun import infer, input_shapes, load_onnx
+from .param import read as read_param
+from .proof import STRIDE, Case, Proof, Shapes, as_text, sample
+from .rewrite import Change, Rewritten, rewrite
+from .weights import read_bin, write_bin
+
+__all__ = ["ConvertReport", "convert"]
+
+TIMEOUT = 1200.0
+"""Seconds for all that onnxruntime has to do."""
+LOSS = 0.01
+"""How much of an array of weights float16 may lose, as a norm; rounding alone costs 0.0003."""
+SIDES = ((320, 320), (48, 320), (32, 320), (224, 224), (64, 256))
+"""H and W to try where the model names neither: a detector's, then recognisers'."""
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    """What a conversion did and proved."""
+
+    name: str
+    source: str
+    """The model's file name."""
+    param: Path
+    bin: Path
+    inputs: tuple[str, ...]
+    """The model's inputs; in ncnn in0, in1, ..."""
+    outputs: tuple[str, ...]
+    """The model's outputs; in ncnn out0, out1, ..."""
+    shape: Shapes
+    shape2: Shapes | None
+    """The second size that pnnx was told; None where all sizes are fixed."""
+    sizes: str
+    """Which sizes the network takes, as far as it was tried."""
+    changes: tuple[Change, ...]
+    notes: tuple[str, ...]
+    proofs: tuple[Proof, ...]
+    layers: dict[str, int]
+    """ncnn layers by type."""
+    storage: str
+    """``fp16`` or ``fp32``: how the weights are stored."""
+    versions: dict[str, str]
+    seconds: float
+
+    @property
+    def worst(self) -> Proof:
+        """The proof with float32 weights that is furthest off, at an unseen size unless all sizes are fixed."""
+        return max(
+            (p for p in self.proofs if p.storage == "fp32" and (p.unseen or self.shape2 is None)),
+            key=lambda p: p.relative,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON; paths are file names."""
+        found = asdict(self) | {"param": self.param.name, "bin": self.bin.name}
+        found["proofs"] = [asdict(p) | {"relative": p.relative, "equal": p.equal} for p in self.proofs]
+        return found
+
+    def markdown(self) -> str:
+        """As a page."""
+        shapes = [as_text(s) for s in (self.shape, self.shape2) if s]
+        blobs = [f"`in{i}` = {n}" for i, n in enumerate(self.inputs)]
+        blobs += [f"`out{i}` = {n}" for i, n in enumerate(self.outputs)]
+        lines = [
+            f"# {self.name}",
+            "",
+            f"`{self.source}` → `{self.param.name}`, `{self.bin.name}` ({self.storage} weights), "
+            f"{sum(self.layers.values())} layers.",
+            "",
+            f"- Blobs: {', '.join(blobs)}",
+            f"- Converted at {' and '.join(shapes)}",
+            f"- Sizes: {self.sizes}",
+            f"- With {', '.join(f'{k} {v}' for k, v in self.versions.items())}",
+            "",
+            "## Proof",
+            "",
+            "ncnn, computing in float32, against the reference. Difference and largest value are absolute.",
+            "",
+            "| input | seen before | reference | weights | tensor | difference | largest | relative | |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {as_text(p.shape)} | {'no' if p.unseen else 'yes'} | {p.reference} | {p.storage} | {p.tensor} | "
+            f"{p.difference:.2g} | {p.largest:.3g} | {p.relative:.2g} | {'equal' if p.equal else 'NOT EQUAL'} |"
+            for p in self.proofs
+        ]
+        if self.notes:
+            lines += ["", "## Notes", "", *(f"- {note}" for note in self.notes)]
+        lines += ["", "## Changes before the conversion", ""]
+        lines += [f"- {c.rule}, {c.node}: {c.text}" for c in self.changes] or ["None."]
+        lines += ["", "## Layers", "", ", ".join(f"{count} {kind}" for kind, count in self.layers.items()), ""]
+        return "\n".join(lines)
+
+
+def convert(
+    model: Any,
+    out: Path | str,
+    *,
+    shape: Sequence[int] | Sequence[Sequence[int]] | None = None,
+    shape2: Sequence[int] | Sequence[Sequence[int]] | None = None,
+    name: str | None = None,
+    fp16: bool = True,
+    fixed: bool = False,
+    keep_sizes: bool = False,
+    keep_onnx: bool = False,
+) -> ConvertReport:
+    """Convert a model to ncnn.
+
+    Args:
+        model: path of an ``.onnx`` file or of a TorchScript file, an ``onnx.ModelProto`` or a ``torch.nn.Module``.
+        out: the folder for the results; made where it is missing.
+        shape: an input shape that the model takes, batch 1: of the one input, or one for each. None: the model's own,
+            or one that it turns out to take. A model of torch needs it.
+        shape2: a second one. Sizes that differ between the two stay free in the network. None: chosen.
+        name: of the results; None: the file's.
+        fp16: store weights in float16; what they cost is part of the report.
+        fixed: all sizes stay as they are; without it, a model whose size cannot be freed is refused.
+        keep_sizes: leave a Resize with constant sizes as it is, even where it looks frozen by the export.
+        keep_onnx: write the rewritten model too, as ``NAME.rewritten.onnx``.
+
+    Returns:
+        The report, also written beside the network.
+
+    Raises:
+        OptionError: shapes that are no shapes, or `shape2` with `fixed`.
+        ModelFileError: the file is unreadable, truncated or damaged, or does not take the shapes.
+        UnsupportedError: an operator that cannot be converted: its name, its node, what to do.
+        NotEqualError: ncnn does not compute the same.
+        MissingExtraError: a package is missing.
+        ConvertError: a tool crashed or took too long.
+    """
+    start = time.monotonic()
+    for package in ("onnx", "onnxruntime", "onnxslim", "pnnx"):
+        extra(package)
+    first, second = (_shapes(s) for s in (shape, shape2))
+    if fixed and second:
+        raise OptionError("a second shape frees sizes, which 'fixed' forbids; give one of them")
+    is_file = isinstance(model, (str, Path))
+    name = name or (Path(model).name.split(".")[0] if is_file else "model")
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise OptionError(f"{name!r} is no file name; give another name")
+    torch_model = torchin.export(model, first, second)
+    loaded = torch_model.model if torch_model else load_onnx(model) if is_file else model
+
+    job = _Job(loaded.SerializeToString(), first, second, fixed, keep_sizes)
+    ready = child.call(_prepare, job, timeout=TIMEOUT, what="onnxruntime, rewriting the model,")
+    with atomic.folder(Path(out)) as place, tempfile.TemporaryDirectory(prefix="liteocr-") as scratch:
+        net = pnnxrun.translate(ready.model, ready.first, ready.second, Path(scratch, "fp32"), fp16=False)
+        proofs = proof.prove(ready.cases, ready.outputs, net, "fp32")
+        if torch_model:
+            proofs += proof.prove(_torch_cases(torch_model, ready.cases), ready.outputs, net, "fp32")
+        proofs, sizes = _sizes(proofs, ready)
+        if wrong := [p for p in proofs if not p.equal]:
+            raise NotEqualError(_not_equal(wrong[0], name))
+        notes = ready.notes
+        if fp16:
+            half = pnnxrun.translate(ready.model, ready.first, ready.second, Path(scratch, "fp16"), fp16=True)
+            if kept := _keep(net, half):
+                notes += (f"weights that float16 cannot hold stay float32: {', '.join(kept)}",)
+            net = half
+            rounded = proof.prove([c for c in ready.cases if c.aligned], ready.outputs, net, "fp16")
+            if wrong := [p for p in rounded if not p.equal]:
+                raise NotEqualError(
+                    f"{name} is right with float32 weights, but float16 moves {wrong[0].tensor} by "
+                    f"{wrong[0].relative:.2g} of its largest value; convert with --fp32"
+                )
+            proofs += rounded
+        report = ConvertReport(
+            name=name,
+            source=Path(model).name if is_file else type(model).__name__,
+            param=Path(out, f"{name}.ncnn.param"),
+            bin=Path(out, f"{name}.ncnn.bin"),
+            inputs=ready.inputs,
+            outputs=ready.outputs,
+            shape=ready.first,
+            shape2=ready.second,
+            sizes=sizes,
+            changes=ready.changes,
+            notes=notes,
+            proofs=tuple(proofs),
+            layers=dict(Counter(layer.type for layer in read_param(net.param).layers).most_common()),
+            storage="fp16" if fp16 else "fp32",
+            versions=_versions(),
+            seconds=round(time.monotonic() - start, 1),
+        )
+        (place / report.param.name).write_bytes(net.param.read_bytes())
+        (place / report.bin.name).write_bytes(net.bin.read_bytes())
+        if keep_onnx:
+            (place / f"{name}.rewritten.onnx").write_bytes(ready.model)
+        (place / f"{name}.convert.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
+        (place / f"{name}.convert.md").write_text(report.markdown(), encoding="utf-8")
+    return report
+
+
+def _shapes(shape: Sequence[Any] | None) -> Shapes | None:
+    if shape is None:
+        return None
+    found = tuple(tuple(s) for s in shape) if shape and isinstance(shape[0], Sequence) else (tuple(shape),)
+    for one in found:
+        if not one or not all(isinstance(v, (int, np.integer)) and v > 0 for v in one):
+            raise OptionError(f"{one} is no shape; give one such as 1,3,48,320")
+        if one[0] != 1:
+            raise OptionError(f"the batch of {one} is {one[0]}; ncnn has no batch axis, so give 1")
+    return found
+
+
+def _versions() -> dict[str, str]:
+    found = {"liteocr": __version__, "ncnn": ncnn_version()}
+    for package in ("pnnx", "onnx", "onnxruntime", "onnxslim"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # onnxruntime has other names too, such as onnxruntime-gpu
+            found[package] = str(getattr(extra(package), "__version__", "?"))
+    return found
+
+
+# In a child: everything that needs onnxruntime ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Job:
+    model: bytes
+    first: Shapes | None
+    second: Shapes | None
+    fixed: bool
+    keep_sizes: bool
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What pnnx gets, and what must come of it."""
+
+    model: bytes
+    first: Shapes
+    second: Shapes | None
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    changes: tuple[Change, ...]
+    notes: tuple[str, ...]
+    cases: tuple[Case, ...]
+
+
+def _prepare(job: _Job) -> _Ready:
+    onnx = extra("onnx")
+    model = onnx.ModelProto.FromString(job.model)
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:
+        if "No Op registered" not in str(error):  # an operator of a runtime is refused with its name later
+            text = " ".join(str(error).split())[:300]
+            raise ModelFileError(f"the model is damaged ({text}); export or download it again") from None
+    declared = input_shapes(model)
+    errors: list[LiteOCRError] = []
+    for first, second in _candidates(tuple(declared.values()), job):
+        data = [dict(zip(declared, sample(s, n), strict=True)) for n, s in enumerate((first, second)) if s]
+        try:
+            done = rewrite(model, data[0], data[1] if second else None, keep_sizes=job.keep_sizes)
+        except (ModelFileError, UnsupportedError) as error:
+            errors.append(error)
+            continue
+        done = _slim(done, data)
+        return _Ready(
+            done.model.SerializeToString(),
+            first,
+            second,
+            tuple(declared),
+            tuple(o.name for o in model.graph.output),
+            done.changes,
+            done.notes,
+            proof.cases(model, done, first, second),
+        )
+    raise errors[0] if errors else ModelFileError("the model has no input that a size could be tried for")
+
+
+def _candidates(declared: tuple[tuple[int | None, ...], ...], job: _Job) -> Iterator[tuple[Shapes, Shapes | None]]:
+    """Pairs of sizes to try, the likeliest first."""
+    starts = [*dict.fromkeys(tuple(_filled(s, side) for s in declared) for side in SIDES)]
+    if job.first is not None:
+        starts = [job.first]
+    for first in starts:
+        second = job.second
+        for shapes in (first, second or first):
+            if [len(s) for s in shapes] != [len(s) for s in declared]:
+                raise ModelFileError(
+                    f"the model has {len(declared)} inputs with {[len(s) for s in declared]} axes, which "
+                    f"{as_text(shapes)} does not fit; give a shape for each input"
+                )
+        if second or job.fixed:
+            yield first, second
+            continue
+        free = [[i for i, size in enumerate(s) if i and size is None] for s in declared]
+        if any(free):
+            yield first, tuple(_grown(s, axes) for s, axes in zip(first, free, strict=True))
+        for axes in ([2, 3], [3]):
+            yield first, tuple(_grown(s, axes if len(s) == 4 else axes[:1]) for s in first)
+
+
+def _filled(shape: tuple[int | None, ...], side: tuple[int, int]) -> tuple[int, ...]:
+    """A declared shape with sizes in the place of what it leaves open."""
+    usual = (1, 3, *side) if len(shape) == 4 else (1, *(64,) * (len(shape) - 1))
+    return tuple(1 if i == 0 else size or usual[i] for i, size in enumerate(shape))
+
+
+def _grown(shape: tuple[int, ...], axes: Sequence[int]) -> tuple[int, ...]:
+    """A second shape: larger along some axes, each by another amount."""
+    return tuple(
+        size + (4 + 2 * (i % 2)) * math.gcd(size, STRIDE) if i in axes else size for i, size in enumerate(shape)
+    )
+
+
+def _slim(done: Rewritten, data: Sequence[dict[str, NDArray[Any]]]) -> Rewritten:
+    """Simplify by onnxslim, where it works and changes nothing."""
+    outputs = [o.name for o in done.model.graph.output]
+    try:
+        slim = extra("onnxslim").slim(done.model)
+        for inputs in data:
+            before, after = (infer(m, inputs, outputs) for m in (done.model, slim))
+            for key, value in before.items():
+                largest = max(1.0, float(np.abs(value).max(initial=0)))
+                if not np.allclose(after[key], value, rtol=0, atol=1e-4 * largest):
+                    raise ValueError(f"{key} changes")
+    except Exception as error:  # it is a bonus: pnnx takes the model without it
+        text = f"onnxslim was left out ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+        return replace(done, notes=(*done.notes, text))
+    return replace(done, model=slim)
+
+
+# What was proven ------------------------------------------------------------------------------------------------------
+
+
+def _torch_cases(torch_model: torchin.Exported, found: Sequence[Case]) -> list[Case]:
+    """The same sizes against torch itself, where it takes them."""
+    made = []
+    for case in found:
+        outputs = torch_model.run(case.inputs) if case.aligned else None
+        if outputs is not None and len(outputs) == len(case.outputs):
+            # what the Sigmoid reads is known of the ONNX model alone
+            gates = tuple((gate[0], gate[1]) if gate else None for gate in case.gates)
+            made.append(replace(case, reference="torch", outputs=tuple(outputs), gates=gates))
+    return made
+
+
+def _sizes(proofs: list[Proof], ready: _Ready) -> tuple[list[Proof], str]:
+    """Which sizes the network takes. One that is in no grid need not be equal; whether it is, is told."""
+    if ready.second is None:
+        return proofs, f"fixed at {as_text(ready.first)}"
+    free, steps = [], []
+    for n, (a, b) in enumerate(zip(ready.first, ready.second, strict=True)):
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            if x != y:
+                free.append(f"in{n} axis {i}")
+                steps.append(math.gcd(x, y, STRIDE))
+    told = f"free: {', '.join(free)}"
+    odd = proof.odd(ready.first, ready.second)
+    tried = [p for p in proofs if p.shape == odd]
+    if not tried:
+        return proofs, f"{told}; multiples of {max(steps)} (the model itself does not take {as_text(odd)})"
+    if all(p.equal for p in tried):
+        return proofs, f"{told}; {as_text(odd)}, a multiple of nothing, is equal too"
+    told += f"; multiples of {max(steps)} ONLY: at {as_text(odd)} the model gives something else"
+    return [p for p in proofs if p.shape != odd], told
+
+
+def _keep(plain: proof.Net, half: proof.Net) -> list[str]:
+    """Put float32 back where float16 loses an array of weights; returns the names of these layers.
+
+    Numbers below float16's smallest normal one, 6e-5, are written as zero; in batch normalisation folded into a
+    convolution whose input is large, that can be most of them.
+    """
+    param = read_param(half.param)
+    exact, rounded = read_bin(read_param(plain.param), plain.bin), read_bin(param, half.bin)
+    kept = []
+    for layer, arrays in rounded.items():
+        new = list(arrays)
+        for i, (ours, theirs) in enumerate(zip(arrays, exact[layer], strict=True)):
+            if ours.storage != "fp16":
+                continue
+            lost = float(np.linalg.norm(theirs.values - ours.values))
+            if not lost <= LOSS * float(np.linalg.norm(theirs.values)):
+                new[i] = theirs
+                kept.append(layer)
+        rounded[layer] = tuple(new)
+    if kept:
+        write_bin(param, rounded, half.bin)
+    return [*dict.fromkeys(kept)]
+
+
+def _not_equal(wrong: Proof, name: str) -> str:
+    off = "its shape differs" if math.isinf(wrong.difference) else f"it is off by {wrong.relative:.2g} of its largest"
+    return (
+        f"{name}: ncnn does not compute {wrong.tensor} at {as_text(wrong.shape)}: {off}. Nothing was written; convert "
+        "parts of the model to find the layer, or report the model to the authors of pnnx"
+    )
