@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from . import geometry, pse
 from .errors import OptionError, WeightsError
-from .net import Net, Precision, planes
+from .net import Net, Precision
 from .weights import Weights, load
 
 __all__ = ["Detection", "DetectorOptions", "Frame", "TextDetector", "fit"]
@@ -194,7 +194,7 @@ class TextDetector:
         height, width = image.shape[:2]
         tile = self.options.tile
         if max(height, width) <= tile:
-            return self._net.run(planes(image, self._spec.input))
+            return self._net.run_image(image, self._spec.input)
         maps = np.empty(0, np.float32)
         stride = self._spec.input.stride
         halo = math.ceil(_HALO / stride) * stride
@@ -202,7 +202,7 @@ class TextDetector:
             for left, right in _spans(width, tile, halo, stride):
                 y, x = max(top - halo, 0), max(left - halo, 0)
                 part = image[y : bottom + halo, x : right + halo]
-                found = self._net.run(planes(part, self._spec.input))
+                found = self._net.run_image(part, self._spec.input)
                 if found.ndim != 3:
                     return found
                 step = part.shape[0] // found.shape[1]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .errors import InferenceError, OptionError, WeightsError
 from .weights import Input, NetworkSpec
 
-__all__ = ["PRECISIONS", "Net", "Precision", "cpu_count", "ncnn_version", "planes"]
+__all__ = ["PRECISIONS", "Net", "Precision", "cpu_count", "ncnn_version", "to_mat"]
 
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -136,15 +136,32 @@ class Net:
         held = np.ascontiguousarray(array, dtype=np.float32)
         if held.ndim not in (2, 3) or held.size == 0:
             raise InferenceError(f"network {self.name} takes a non-empty array (C, H, W) or (H, W), not {held.shape}")
-        mat = ncnn.Mat(held).clone()
+        return self._extract(ncnn.Mat(held).clone(), held.shape)
+
+    def run_image(self, image: NDArray[np.uint8], spec: Input) -> NDArray[np.float32]:
+        """Run the network on a picture; ncnn itself turns the pixels into planes, without a copy on the way.
+
+        Args:
+            image: uint8, (H, W, 3), BGR; C-contiguous or not.
+            spec: channel order, scale, mean and std: the network sees ``(pixel * scale - mean) / std``.
+
+        Returns:
+            As :meth:`run`.
+
+        Raises:
+            InferenceError: as :meth:`run`.
+        """
+        return self._extract(to_mat(image, spec), image.shape)
+
+    def _extract(self, mat: ncnn.Mat, shape: tuple[int, ...]) -> NDArray[np.float32]:
         extractor = self._net.create_extractor()
         code = extractor.input(self.input, mat)
         if code != 0:
-            raise InferenceError(f"network {self.name}: ncnn refuses the input {held.shape} (code {code})")
+            raise InferenceError(f"network {self.name}: ncnn refuses the input {shape} (code {code})")
         code, out = extractor.extract(self.output)
         if code != 0 or out.empty():
             raise InferenceError(
-                f"network {self.name}: ncnn failed on an input {held.shape} (code {code}); "
+                f"network {self.name}: ncnn failed on an input {shape} (code {code}); "
                 "the picture may be too large for the memory, try a smaller max_side"
             )
         result = np.array(out, dtype=np.float32)  # copies: the Mat's memory goes with the extractor
@@ -156,7 +173,7 @@ class Net:
         return result
 
 
-def planes(image: NDArray[np.uint8], spec: Input) -> NDArray[np.float32]:
+def to_mat(image: NDArray[np.uint8], spec: Input) -> ncnn.Mat:
     """Turn pixels into a network's input.
 
     Args:
@@ -164,16 +181,19 @@ def planes(image: NDArray[np.uint8], spec: Input) -> NDArray[np.float32]:
         spec: channel order, scale, mean and std of the network.
 
     Returns:
-        float32, (3, H, W), C-contiguous: ``(pixel * scale - mean) / std``.
+        A Mat of its own memory, 3 planes of float32: ``(pixel * scale - mean) / std``.
+
+    Raises:
+        InferenceError: the picture is empty or has another shape or dtype.
     """
-    height, width = image.shape[:2]
-    out = np.empty((3, height, width), np.float32)
-    for plane, (mean, std) in enumerate(zip(spec.mean, spec.std, strict=True)):
-        channel = plane if spec.channels == "BGR" else 2 - plane
-        np.multiply(image[:, :, channel], np.float32(spec.scale / std), out=out[plane])
-        if mean:
-            out[plane] -= np.float32(mean / std)
-    return out
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
+        raise InferenceError(f"a network takes a non-empty uint8 picture (H, W, 3), not {image.dtype} {image.shape}")
+    held = np.ascontiguousarray(image)  # from_pixels reads it as one block, whatever its strides
+    order = ncnn.Mat.PixelType.PIXEL_BGR if spec.channels == "BGR" else ncnn.Mat.PixelType.PIXEL_BGR2RGB
+    mat = ncnn.Mat.from_pixels(held, order, held.shape[1], held.shape[0])
+    mean = [value / spec.scale for value in spec.mean] if any(spec.mean) else []
+    mat.substract_mean_normalize(mean, [spec.scale / value for value in spec.std])
+    return mat
 
 
 def _check_param(path: Path) -> None:

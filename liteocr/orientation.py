@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import WeightsError
-from .net import Net, Precision, planes
+from .net import Net, Precision
 from .weights import Weights, load
 
 __all__ = ["Angle", "AngleClassifier", "line_angles", "page_angle"]
@@ -82,7 +82,7 @@ class AngleClassifier:
             left = (width - keep) // 2
             crop, scaled = crop[:, left : left + keep], self._max_width
         line = cv2.resize(crop, (scaled, self._height), interpolation=cv2.INTER_LINEAR)
-        output = self._net.run(planes(np.asarray(line, np.uint8), self._spec.input)).reshape(-1)
+        output = self._net.run_image(np.asarray(line, np.uint8), self._spec.input).reshape(-1)
         if output.size != len(ANGLES):
             raise WeightsError(
                 f"{self._spec.param} gives {output.size} values, not 2; these weights are no angle classifier"

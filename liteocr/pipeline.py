@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 
 from . import geometry, vertical
 from .detection import Detection, DetectorOptions, TextDetector
-from .errors import OptionError
+from .errors import InferenceError, LiteOCRError, OptionError
 from .image import MAX_PIXELS, frames
 from .net import Precision, cpu_count
 from .orientation import Angle, AngleClassifier, line_angles, page_angle
@@ -24,7 +27,7 @@ from .recognition import Recognition, TextRecognizer
 from .results import Char, Page, Quad, TextLine, as_quad
 from .weights import load
 
-__all__ = ["MIN_SCORE", "OCR", "Classifier", "Detector", "Recognizer"]
+__all__ = ["MIN_SCORE", "OCR", "Classifier", "Detector", "Recognizer", "in_order"]
 
 Image = NDArray[np.uint8]
 MIN_SCORE = 0.5
@@ -115,13 +118,15 @@ class OCR:
         threads = cpu_count() if threads is None else threads
         needs_detector = detector is None and not line
         needs_classifier = classifier is None and angle
+        self._make_detector: Callable[..., Detector] | None = None
         if needs_detector or needs_classifier or recognizer is None:
             loaded = load(weights)
             if needs_detector:
                 options = DetectorOptions() if max_side is None else DetectorOptions(max_side=max_side)
-                detector = TextDetector(
-                    loaded, precision=precision, threads=threads, options=options, polygons=polygons
+                self._make_detector = partial(
+                    TextDetector, loaded, precision=precision, options=options, polygons=polygons
                 )
+                detector = self._make_detector(threads=threads)
             if needs_classifier:
                 classifier = AngleClassifier(loaded, precision=precision)
             if recognizer is None:
@@ -136,6 +141,7 @@ class OCR:
         # pyncnn lets other Python threads run during extract, so lines go to Python threads with one ncnn thread each:
         # twice as fast on two cores, where two ncnn threads on one small net are often slower than one.
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="liteocr") if threads > 1 else None
+        self._single: OCR | None = None if threads > 1 else self
 
     def read(self, image: Any) -> Page:
         """Read one picture; of an animated or multi-page file the first frame.
@@ -162,6 +168,44 @@ class OCR:
             yield self._read(frame, start)
             start = time.perf_counter()
 
+    def read_many(self, images: Iterable[Any], *, ahead: int | None = None) -> Iterator[Page | LiteOCRError]:
+        """Read many pictures, several at a time, and give their results in order, one for each picture::
+
+            for name, page in zip(names, ocr.read_many(names)):
+                if isinstance(page, liteocr.LiteOCRError):
+                    print(f"{name}: {page}")
+                else:
+                    print(page.text)
+
+        Each picture is decoded, detected and recognised on one thread, as many pictures at a time as this OCR has
+        threads. No thread waits for another, so more pictures are done in a minute than by :meth:`read`, though one
+        picture alone takes longer; ``seconds`` of pages that were read at the same time add up to more than the whole.
+
+        Args:
+            images: pictures as for :meth:`read`; of a file with several frames, the first is read. They are taken one
+                by one, in the caller's thread, and only when there is room for them.
+            ahead: how many pictures may be waiting, under way, or read and not yet asked for, which bounds the memory;
+                None: twice the threads. Decoded pictures are never more than the threads.
+
+        Returns:
+            An iterator. A picture that cannot be read gives the :class:`LiteOCRError` that :meth:`read` would raise (an
+            :class:`InferenceError` where the memory was not enough), and the others are read all the same. Closing the
+            iterator early drops the pictures that are not begun, waits for those under way, and ends the threads.
+
+        Raises:
+            OptionError: ``ahead`` is below 1.
+
+        Other errors, those of ``images`` itself among them, are raised in their place, after the results before them.
+        """
+        if ahead is not None and ahead < 1:
+            raise OptionError(f"ahead is {ahead}; it must be 1 or more, or None for twice the threads")
+        if self._single is None:
+            self._single = copy.copy(self)
+            self._single._pool = None
+            if self._make_detector is not None:
+                self._single._detector = self._make_detector(threads=1)
+        return in_order(self._single._read_or_error, images, workers=self._threads, ahead=ahead or 2 * self._threads)
+
     def close(self) -> None:
         """Stop the threads. Reading afterwards is an error; an OCR that is never closed stops them at exit."""
         if self._pool is not None:
@@ -172,6 +216,14 @@ class OCR:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _read_or_error(self, image: Any) -> Page | LiteOCRError:
+        try:
+            return self.read(image)
+        except LiteOCRError as error:
+            return error
+        except MemoryError:
+            return InferenceError("out of memory; give a smaller max_side or fewer threads, or scale the picture down")
 
     def _read(self, image: Image, start: float) -> Page:
         clock = _Clock({"load": time.perf_counter() - start})
@@ -234,6 +286,48 @@ class OCR:
         if self._pool is None or len(items) < 2:
             return [function(item) for item in items]
         return list(self._pool.map(function, items))
+
+
+def in_order(function: Callable[[T], R], items: Iterable[T], *, workers: int, ahead: int) -> Iterator[R]:
+    """Apply a function on several threads; give the results in the order of the items.
+
+    Args:
+        function: called from ``workers`` threads at a time; with one worker in the caller's thread.
+        items: taken one by one, in the caller's thread.
+        workers: how many threads, which start with the first item and end with the iterator.
+        ahead: how many items may be taken before the result of the first of them is.
+
+    Raises:
+        What the function or the items raise, in the place of the result, after the results before it.
+    """
+    if workers == 1:
+        yield from map(function, items)
+        return
+    source = iter(items)
+    failed: Exception | None = None
+    more = True
+    pending: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="liteocr-many")
+    try:
+        while more or pending:
+            # One item in for each result out: the threads stay busy, and items that come slowly, as from a camera, do
+            # not hold back results that are ready.
+            if more and len(pending) < ahead:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    more = False
+                except Exception as error:
+                    failed, more = error, False
+                else:
+                    pending.append(pool.submit(function, item))
+                    del item
+            if pending and (not more or len(pending) >= ahead or pending[0].done()):
+                yield pending.popleft().result()
+        if failed is not None:
+            raise failed
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class _Clock:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .ctc import Emission, greedy
 from .errors import WeightsError
-from .net import Net, Precision, planes
+from .net import Net, Precision
 from .weights import Weights, load
 
 __all__ = ["Recognition", "RecognizedChar", "TextRecognizer", "char_spans"]
@@ -86,7 +86,7 @@ class TextRecognizer:
             WeightsError: the network does not give one column a class of the charset.
         """
         line = self._resize(crop)
-        logits = self._net.run(planes(line, self._spec.input))
+        logits = self._net.run_image(line, self._spec.input)
         if logits.ndim != 2 or logits.shape[1] != self._spec.classes:
             raise WeightsError(
                 f"{self._spec.param} gives {logits.shape} where (steps, {self._spec.classes}) is expected; "

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import liteocr
-from liteocr.net import Net, planes
+from liteocr.net import Net, to_mat
 from liteocr.weights import Input, load
 
 # y = 2 * x, on an input of any shape
@@ -82,18 +82,35 @@ def test_options_are_checked(tmp_path: Path, options: dict[str, object]) -> None
 
 
 @given(st.sampled_from(["BGR", "RGB"]), st.integers(0, 255), st.integers(0, 255), st.integers(0, 255))
-def test_planes_follow_the_channel_order(channels: str, b: int, g: int, r: int) -> None:
+def test_pixels_follow_the_channel_order(channels: str, b: int, g: int, r: int) -> None:
     spec = Input(channels, 1 / 255, (0.1, 0.2, 0.3), (0.5, 0.25, 2.0), None, 32)
-    out = planes(np.full((2, 3, 3), (b, g, r), np.uint8), spec)
+    out = np.array(to_mat(np.full((2, 3, 3), (b, g, r), np.uint8), spec))
     order = (b, g, r) if channels == "BGR" else (r, g, b)
     expected = [(v / 255 - m) / s for v, m, s in zip(order, spec.mean, spec.std, strict=True)]
     np.testing.assert_allclose(out, np.broadcast_to(np.array(expected)[:, None, None], (3, 2, 3)), atol=1e-5)
+
+
+def test_pixels_may_come_in_strides() -> None:
+    spec = load().detector.input
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    for view in (image[::2, 3:-4], image[:, ::-1], image.transpose(1, 0, 2)):
+        expected = np.ascontiguousarray(view).transpose(2, 0, 1) * np.float32(spec.scale)
+        np.testing.assert_allclose(np.array(to_mat(view, spec)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((0, 5, 3), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)]
+)
+def test_what_is_no_picture_is_refused(image: np.ndarray) -> None:
+    with pytest.raises(liteocr.InferenceError, match="picture"):
+        to_mat(image, load().detector.input)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "auto"])
 def test_every_precision_loads_and_runs(precision: str) -> None:
     spec = load().angle
     net = Net.from_spec(spec, precision=precision)  # type: ignore[arg-type]
-    out = net.run(planes(np.full((48, 96, 3), 200, np.uint8), spec.input)).reshape(-1)
-    full = Net.from_spec(spec, precision="fp32").run(planes(np.full((48, 96, 3), 200, np.uint8), spec.input))
+    grey = np.full((48, 96, 3), 200, np.uint8)
+    out = net.run_image(grey, spec.input).reshape(-1)
+    full = Net.from_spec(spec, precision="fp32").run_image(grey, spec.input)
     np.testing.assert_allclose(out, full.reshape(-1), atol=0.1)

@@ -93,8 +93,8 @@ def test_a_line_keeps_its_width() -> None:
     """Steps follow the width, so nothing is padded or squeezed into a fixed box."""
     recognizer = liteocr.TextRecognizer()
     steps: list[int] = []
-    run = recognizer._net.run
-    recognizer._net.run = lambda x: steps.append(x.shape[2]) or run(x)  # type: ignore[method-assign, func-returns-value]
+    run = recognizer._net.run_image
+    recognizer._net.run_image = lambda x, s: steps.append(x.shape[1]) or run(x, s)  # type: ignore[method-assign, func-returns-value]
     for width in (30, 111, 999):
         recognizer.recognize(np.full((24, width, 3), 255, np.uint8))
     assert steps == [60, 222, 1998]

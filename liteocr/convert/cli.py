@@ -18,6 +18,7 @@ from typing import Any
 from .. import __version__
 from ..errors import LiteOCRError, OptionError
 from .atomic import files
+from .convert import convert
 from .errors import ModelExitCode, exit_code
 from .info import info
 from .ncnnrun import check_loads
@@ -112,15 +113,32 @@ def _add_convert(commands: _Subparsers) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", type=Path, help="an .onnx file or a TorchScript .pt")
     add("out", metavar="OUT_DIR", type=Path, help="where NAME.ncnn.param, NAME.ncnn.bin and the report go")
-    add("--shape", type=_shape, metavar="1,3,H,W", help="input shape (default: the model's own)")
-    add("--shape2", type=_shape, metavar="1,3,H,W", help="a second one; what differs stays free")
+    once = "once for each input"
+    add("--shape", type=_shape, action="append", metavar="1,3,H,W", help=f"input shape (default: the model's), {once}")
+    add("--shape2", type=_shape, action="append", metavar="1,3,H,W", help=f"a second one; what differs is free, {once}")
+    add("--fixed", action="store_true", help="keep all sizes as the export fixed them")
+    add("--keep-sizes", action="store_true", help="keep constant sizes of Resize, even where they look frozen")
+    add("--keep-onnx", action="store_true", help="write the rewritten model, too, as NAME.rewritten.onnx")
+    add("--name", help="name of the results (default: the model's)")
     storage = parser.add_mutually_exclusive_group()
     storage.add_argument("--fp16", action="store_true", default=True, help="store the weights in float16 (default)")
     storage.add_argument("--fp32", dest="fp16", action="store_false", help="store the weights in float32")
 
 
 def _run_convert(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    report = convert(
+        options.model,
+        options.out,
+        shape=options.shape,
+        shape2=options.shape2,
+        name=options.name,
+        fp16=options.fp16,
+        fixed=options.fixed,
+        keep_sizes=options.keep_sizes,
+        keep_onnx=options.keep_onnx,
+    )
+    print(report.summary())
+    return int(ModelExitCode.OK)
 
 
 # upgrade --------------------------------------------------------------------------------------------------------------

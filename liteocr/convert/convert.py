@@ -79,6 +79,20 @@ class ConvertReport:
             key=lambda p: p.relative,
         )
 
+    def summary(self) -> str:
+        """In a few lines."""
+        worst = self.worst
+        rules = ", ".join(f"{count} {rule}" for rule, count in Counter(c.rule for c in self.changes).items())
+        lines = [
+            f"{self.param}: {sum(self.layers.values())} layers, {self.storage} weights",
+            f"sizes: {self.sizes}",
+            f"equal: at {as_text(worst.shape)} {worst.tensor} is off by {worst.relative:.1g} of its largest value",
+            f"changed: {rules or 'nothing'}",
+            *(f"note: {note}" for note in self.notes),
+            f"report: {self.param.with_name(self.name + '.convert.md')}",
+        ]
+        return "\n".join(lines)
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON; paths are file names."""
         found = asdict(self) | {"param": self.param.name, "bin": self.bin.name}
