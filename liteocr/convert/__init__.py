@@ -6,6 +6,7 @@ Nothing of this is imported with ``import liteocr``, and no package of the extra
 
 from __future__ import annotations
 
+from .convert import ConvertReport, convert
 from .errors import (
     ConvertError,
     MissingExtraError,
@@ -15,17 +16,23 @@ from .errors import (
     UnsupportedError,
 )
 from .info import NetInfo, info
+from .proof import Proof
+from .rewrite import Rewrite
 from .upgrade import Change, upgrade
 
 __all__ = [
     "Change",
     "ConvertError",
+    "ConvertReport",
     "MissingExtraError",
     "ModelExitCode",
     "ModelFileError",
     "NetInfo",
     "NotEqualError",
+    "Proof",
+    "Rewrite",
     "UnsupportedError",
+    "convert",
     "info",
     "upgrade",
 ]

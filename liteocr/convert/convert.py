@@ -30,7 +30,7 @@ from .errors import ModelFileError, NotEqualError, UnsupportedError, extra
 from .onnxrun import infer, input_shapes, load_onnx
 from .param import read as read_param
 from .proof import STRIDE, Case, Proof, Shapes, as_text, sample
-from .rewrite import Change, Rewritten, rewrite
+from .rewrite import Rewrite, Rewritten, rewrite
 from .weights import read_bin, write_bin
 
 __all__ = ["ConvertReport", "convert"]
@@ -61,7 +61,7 @@ class ConvertReport:
     """The second size that pnnx was told; None where all sizes are fixed."""
     sizes: str
     """Which sizes the network takes, as far as it was tried."""
-    changes: tuple[Change, ...]
+    changes: tuple[Rewrite, ...]
     notes: tuple[str, ...]
     proofs: tuple[Proof, ...]
     layers: dict[str, int]
@@ -278,7 +278,7 @@ class _Ready:
     second: Shapes | None
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[Rewrite, ...]
     notes: tuple[str, ...]
     cases: tuple[Case, ...]
 

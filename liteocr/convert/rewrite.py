@@ -33,13 +33,13 @@ from .resize import Mode, difference, ncnn_mode, output_size, shift
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-__all__ = ["Change", "Rewritten", "rewrite"]
+__all__ = ["Rewrite", "Rewritten", "rewrite"]
 
 Inputs = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Change:
+class Rewrite:
     """One change of the graph."""
 
     rule: str
@@ -60,7 +60,7 @@ class Rewritten:
     """What it must compute: the model as it came, but for sizes that were frozen."""
     thawed: bool
     """Whether the reference differs from the model as it came."""
-    changes: tuple[Change, ...]
+    changes: tuple[Rewrite, ...]
     notes: tuple[str, ...]
     """What the user should know, such as a size that stays fixed."""
 
@@ -123,11 +123,11 @@ class _Work:
 
     def __init__(self, model: ModelProto) -> None:
         self.graph = Graph(_at_least(model, 11))
-        self.changes: list[Change] = []
+        self.changes: list[Rewrite] = []
         self.notes: list[str] = []
 
     def changed(self, rule: str, node: NodeProto, text: str) -> None:
-        self.changes.append(Change(rule, node.name, text))
+        self.changes.append(Rewrite(rule, node.name, text))
 
     def refuse(self) -> None:
         """Refuse what can be refused at sight."""
