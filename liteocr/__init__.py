@@ -10,7 +10,7 @@ In short::
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -69,6 +69,7 @@ __all__ = [
     "__version__",
     "read",
     "read_all",
+    "read_many",
 ]
 
 
@@ -103,3 +104,8 @@ def read(image: Any, **options: Any) -> Page:
 def read_all(image: Any, **options: Any) -> Iterator[Page]:
     """Read every frame of an animated or multi-page file; arguments and errors as :func:`read`."""
     return _shared(tuple(sorted(options.items()))).read_all(image)
+
+
+def read_many(images: Iterable[Any], **options: Any) -> Iterator[Page | LiteOCRError]:
+    """Read many pictures, several at a time; give a page or an error for each, in order: see :meth:`OCR.read_many`."""
+    return _shared(tuple(sorted(options.items()))).read_many(images)
