@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from typing import Any
 from .. import __version__
 from ..errors import LiteOCRError, OptionError
 from .atomic import files
+from .compare import Picture, compare
 from .convert import convert
 from .errors import ModelExitCode, exit_code
+from .html import report
 from .info import info
 from .ncnnrun import check_loads
 from .param import read, read_text
@@ -206,13 +208,89 @@ def _add_compare(commands: _Subparsers) -> None:
     add("model", metavar="MODEL", type=Path, help="the .onnx file or a TorchScript .pt")
     add("param", metavar="NET.param", type=Path, help="the ncnn network; its .bin lies beside it")
     add("--bin", type=Path, metavar="NET.bin", help="its weights, where they lie elsewhere")
-    add("--input", metavar="IMAGE|NPY", type=Path, help="what both read (default: noise)")
-    add("--top", type=int, default=10, metavar="N", help="how many of the worst layers to print (default: %(default)s)")
-    add("--html", type=Path, metavar="REPORT", help="write a report with plots")
+    add(
+        "--input",
+        metavar="IMAGE|NPY",
+        type=Path,
+        action="append",
+        help="what both read: a picture, an .npy file with the batch axis, or an .npz file with an array for each "
+        "input; once for each input (default: noise, always the same)",
+    )
+    add(
+        "--shape", type=_shape, metavar="1,3,H,W", help="size of the noise or of the picture (default: the model's own)"
+    )
+    add("--scale", type=float, default=1 / 255, metavar="F", help="a picture's pixels are multiplied (default: 1/255),")
+    add("--mean", type=_numbers, default=(0.0,), metavar="M[,M,M]", help="then this is subtracted (default: 0),")
+    add("--std", type=_numbers, default=(1.0,), metavar="S[,S,S]", help="then they are divided (default: 1)")
+    add("--rgb", action="store_true", help="red is the first channel (default: blue)")
+    add(
+        "--precision",
+        type=lambda text: tuple(text.split(",")),
+        default=("fp32", "fp16"),
+        metavar="P[,P]",
+        help="what ncnn computes in: fp32, fp16, bf16 (default: fp32,fp16)",
+    )
+    add(
+        "--tolerance",
+        type=_tolerance,
+        action="append",
+        default=[],
+        metavar="P=T",
+        help="the largest difference of a layer run by itself, as a part of its range, at a precision "
+        "(default: fp32=1e-4, fp16=1e-2, bf16=5e-2); what rounding of stored weights explains is added",
+    )
+    add(
+        "--output-tolerance",
+        type=_tolerance,
+        action="append",
+        default=[],
+        metavar="P=T",
+        help="the same of the outputs of the whole network (default: fp32=1e-2, or 5e-2 with weights stored in half "
+        "precision, fp16=5e-2, bf16=2e-1)",
+    )
+    add("--top", type=int, default=10, metavar="N", help="how many of the worst layers to show (default: %(default)s)")
+    add("--html", type=Path, metavar="REPORT", help="write a report with plots and feature maps")
+    add("--json", action="store_true", help="print everything as JSON")
 
 
 def _run_compare(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    if options.top < 0:
+        raise OptionError(f"--top is {options.top}; give 0 or more")
+    with ExitStack() as stack:
+        # Before the work, so that a report that cannot be written is known at once.
+        read = (options.model, options.param, *(options.input or ()))
+        page = stack.enter_context(files(options.html, sources=read))[0] if options.html else None
+        result = compare(
+            options.model,
+            options.param,
+            options.bin,
+            inputs=options.input[0] if options.input and len(options.input) == 1 else options.input,
+            shape=options.shape,
+            picture=Picture(options.scale, options.mean, options.std, options.rgb),
+            precisions=options.precision,
+            layer_tolerances=dict(options.tolerance),
+            output_tolerances=dict(options.output_tolerance),
+            maps=options.top if page else 0,
+        )
+        if page:
+            page.write_text(report(result, options.top), encoding="utf-8")
+    print(result.json() if options.json else result.text(options.top))
+    return int(ModelExitCode.OK if result.equal else ModelExitCode.NOT_EQUAL)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, nor several with commas between them") from None
+
+
+def _tolerance(text: str) -> tuple[str, float]:
+    precision, _, value = text.partition("=")
+    try:
+        return precision, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no tolerance such as fp32=1e-3") from None
 
 
 # info -----------------------------------------------------------------------------------------------------------------

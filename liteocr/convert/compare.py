@@ -19,6 +19,7 @@ import os
 import sys
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,7 +68,10 @@ __all__ = [
     "Pair",
     "Picture",
     "compare",
+    "describe",
     "picture_input",
+    "short_number",
+    "verdict",
 ]
 
 Array = NDArray[Any]
@@ -76,6 +80,9 @@ LAYER_TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-
 """The largest own difference of a layer by precision, as a part of its range."""
 OUTPUT_TOLERANCES: Mapping[str, float] = {"fp32": 1e-2, "fp16": 5e-2, "bf16": 2e-1}
 """The largest total difference of an output by precision, as a part of its range."""
+
+ROUNDED_OUTPUT_TOLERANCE = 5e-2
+"""The same at ``"fp32"`` where weights are stored in half precision."""
 
 TIMEOUT = 900.0
 SEED = 0
@@ -235,6 +242,7 @@ def compare(
     *,
     inputs: Any = None,
     shape: Sequence[int] | None = None,
+    picture: Picture | None = None,
     precisions: Sequence[RunPrecision] = ("fp32", "fp16"),
     layer_tolerances: Mapping[str, float] | None = None,
     output_tolerances: Mapping[str, float] | None = None,
@@ -246,9 +254,12 @@ def compare(
         reference: path of an .onnx file or of a TorchScript file, an onnx.ModelProto, or a torch.nn.Module.
         param: the .param file.
         bin: the .bin file; None: the one beside it.
-        inputs: an array with the batch axis, a sequence of them in the model's order, or a mapping by the model's
-            names. None: noise, always the same, of the model's own shape.
-        shape: of the noise, with the batch axis; of the first input where there are several.
+        inputs: an array with the batch axis or the path of a picture, an .npy or an .npz file; a sequence of them in
+            the model's order, or a mapping by the model's names. None: noise, always the same, of the model's own
+            shape.
+        shape: of the noise, with the batch axis, or that pictures are resized to; of the first input where there are
+            several.
+        picture: how pictures become inputs.
         precisions: which of ``"fp32"``, ``"fp16"``, ``"bf16"``.
         layer_tolerances: replaces those of `LAYER_TOLERANCES`.
         output_tolerances: replaces those of `OUTPUT_TOLERANCES`.
@@ -265,13 +276,16 @@ def compare(
     bin = param.with_suffix(".bin") if bin is None else Path(bin)
     layer_limits = _limits(LAYER_TOLERANCES, layer_tolerances)
     output_limits = _limits(OUTPUT_TOLERANCES, output_tolerances)
+    rounded_limit = output_limits["fp32"] if "fp32" in (output_tolerances or {}) else ROUNDED_OUTPUT_TOLERANCE
     if not precisions or any(p not in LAYER_TOLERANCES for p in precisions):
         raise OptionError(f"precisions are {list(precisions)}; choose among {', '.join(LAYER_TOLERANCES)}")
     parsed = read_param(param)  # the cheap checks come first
     ncnnrun.check_layers(parsed, str(param))
-    check_bin(parsed, bin)
+    stored = {storage for arrays in check_bin(parsed, bin).values() for _, storage in arrays}
+    if stored & set(_HALF):
+        output_limits["fp32"] = rounded_limit
     model, name = _model(reference)
-    arrays, words = _inputs(model, inputs, shape, parsed)
+    arrays, words = _inputs(model, inputs, shape, picture, parsed)
     told = _run_reference(model, arrays)
     fed = _feeds(parsed, told)
     job = _Job(param, bin, told, fed, tuple(dict.fromkeys(precisions)), layer_limits, output_limits, maps)
@@ -319,7 +333,7 @@ def _shapes(model: Any) -> dict[str, tuple[int | None, ...]]:
 
 
 def _inputs(
-    model: Any, given: Any, shape: Sequence[int] | None, param: Param
+    model: Any, given: Any, shape: Sequence[int] | None, picture: Picture | None, param: Param
 ) -> tuple[dict[str, Array], dict[str, str]]:
     """What both read, by the model's names, and in words."""
     shapes = _shapes(model)
@@ -329,26 +343,60 @@ def _inputs(
             f"the model has the inputs {', '.join(names)}, the network {', '.join(param.inputs())}; "
             "they do not belong together"
         )
+    arrays, words = {}, {}
     if given is None:
         kinds = _kinds(model)
-        arrays = {}
         for name in names:
             wanted = tuple(shape) if shape is not None and name == names[0] else _default_shape(shapes.get(name))
             arrays[name] = noise(wanted, integer=kinds.get(name, False))
-        words = {n: f"noise (seed {SEED}), {_by(a.shape)}" for n, a in arrays.items()}
+            words[name] = f"noise (seed {SEED}), {_by(arrays[name].shape)}"
     else:
-        if isinstance(given, Mapping):
-            arrays = {str(n): np.asarray(a) for n, a in given.items()}
-        else:
-            listed = [given] if isinstance(given, np.ndarray) else list(given)
-            arrays = dict(zip(names, map(np.asarray, listed), strict=False))
-        if set(arrays) != set(names) or (not isinstance(given, (Mapping, np.ndarray)) and len(given) != len(names)):
-            raise ModelFileError(f"the model's inputs are {', '.join(names)}; give an array for each")
-        arrays = {n: arrays[n] if arrays[n].dtype.kind in "iu" else arrays[n].astype(np.float32) for n in names}
-        words = {n: f"given, {_by(a.shape)}" for n, a in arrays.items()}
+        for name, one in _named(given, names).items():
+            size = shapes.get(name) if shape is None or name != names[0] else tuple(shape)
+            file = Path(one) if isinstance(one, (str, os.PathLike)) else None
+            array = np.asarray(one) if file is None else _read_input(file, size, picture)
+            arrays[name] = array if array.dtype.kind in "iu" else array.astype(np.float32)
+            words[name] = f"{'given' if file is None else file.name}, {_by(array.shape)}"
     for name, array in arrays.items():
         _check_shape(name, array, shapes.get(name))
     return arrays, words
+
+
+def _named(given: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Inputs by name, in the model's order."""
+    if isinstance(given, (str, os.PathLike)) and Path(given).suffix.lower() == ".npz":
+        given = _load_numpy(Path(given))
+    if isinstance(given, (str, os.PathLike, np.ndarray)):
+        given = [given]
+    if not isinstance(given, Mapping):
+        given = dict(zip(names, given, strict=True)) if len(given) == len(names) else {}
+    if set(given) != set(names):
+        raise ModelFileError(f"the model's inputs are {', '.join(names)}; give an array or a file for each")
+    return {name: given[name] for name in names}
+
+
+def _read_input(path: Path, shape: Sequence[int | None] | None, picture: Picture | None) -> Array:
+    if path.suffix.lower() == ".npy":
+        return cast(Array, _load_numpy(path))
+    if shape is None:
+        raise ModelFileError("the model does not tell the shape of its input, which the picture becomes; give --shape")
+    return picture_input(path, shape, picture)
+
+
+def _load_numpy(path: Path) -> Any:
+    """The array of an .npy file, or the arrays of an .npz file by name."""
+    try:
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            found = {"": found}
+        arrays = {name: np.asarray(found[name]) for name in found}
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read ({error.strerror or error}); correct the path") from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelFileError(f"{path.name} holds no arrays of numbers ({_first_line(error)}); write it again") from None
+    if any(array.dtype.kind not in "fiub" for array in arrays.values()):
+        raise ModelFileError(f"{path.name} holds something else than numbers; write it again")
+    return arrays[""] if path.suffix.lower() == ".npy" else arrays
 
 
 def _check_shape(name: str, array: Array, wanted: tuple[int | None, ...] | None) -> None:
@@ -416,9 +464,7 @@ class Picture:
     rgb: bool = False
 
 
-def picture_input(
-    source: Any, shape: Sequence[int | None], how: Picture | None = None, *, size: tuple[int, int] | None = None
-) -> NDArray[np.float32]:
+def picture_input(source: Any, shape: Sequence[int | None], how: Picture | None = None) -> NDArray[np.float32]:
     """Turn a picture into an input.
 
     Args:
@@ -426,7 +472,6 @@ def picture_input(
         shape: of the input, (1, C, H, W) with C 1 or 3. Where H or W is None, the picture's own size is rounded to a
             multiple of 32.
         how: scale, mean, std and order of channels.
-        size: height and width, over those of `shape`.
 
     Returns:
         float32, (1, C, H, W).
@@ -443,7 +488,7 @@ def picture_input(
     channels = shape[1] or 3
     if any(len(v) not in (1, channels) for v in (how.mean, how.std)) or 0 in how.std:
         raise OptionError(f"mean and std are one number or {channels}, and std is not 0")
-    height, width = size or (
+    height, width = (
         shape[2] or max(32, round(image.shape[0] / 32) * 32),
         shape[3] or max(32, round(image.shape[1] / 32) * 32),
     )
@@ -615,6 +660,8 @@ _SLACK = 1e-2
 _SLACK_CONSTANT = 2e-3
 """Added to that of layers that read a constant in half precision."""
 _SLACK_INT8 = 5e-2
+_SLACK_EXPONENTIAL = 1e-3
+"""Added to that of layers that give probabilities: ncnn and onnxruntime each have their own exponential."""
 
 
 _FLUSHED = 2.0**-13
@@ -626,7 +673,7 @@ class _Runner:
     """Runs single layers of a network."""
 
     def __init__(self, job: _Job, precision: RunPrecision) -> None:
-        self.param, self.net = ncnnrun._load(ncnnrun._Job(job.param, job.bin, {}, precision, 1), light=False)
+        self.param, self.net = ncnnrun.load(ncnnrun.Job(job.param, job.bin, precision, 1), light=False)
         self.weights = read_bin(self.param, job.bin)
         self.rounded = {
             layer.name
@@ -679,7 +726,9 @@ class _Runner:
         if any(a.storage == "int8" for a in self.weights.get(layer.name, ())):
             slack += _SLACK_INT8
         if layer.name not in self.rounded or layer.type == "MemoryData":
-            return Result(arrays, None, slack, float(layer.type in _PROBABILITIES))
+            if layer.type in _PROBABILITIES:
+                return Result(arrays, None, slack + _SLACK_EXPONENTIAL, 1.0)
+            return Result(arrays, None, slack)
         noise = self.noise(layer, values) if layer.type in _LINEAR else None
         if noise is None or noise.shape != arrays[0].shape:
             return Result(arrays, None, slack + _SLACK)
@@ -980,13 +1029,15 @@ def _by(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _number(value: float) -> str:
+def short_number(value: float) -> str:
+    """A difference with two digits."""
     if math.isinf(value) or math.isnan(value):
         return "inf"
     return "0" if value == 0 else f"{value:.2g}" if value >= 1e-2 else f"{value:.1e}"
 
 
-def _verdict(result: Comparison, precision: str) -> str:
+def verdict(result: Comparison, precision: str) -> str:
+    """Equal or not, and why not, at one precision."""
     diverging, far = result.diverging(precision), result.output_far(precision)
     if result.problem:
         return f"NOT EQUAL: {result.problem}"
@@ -997,9 +1048,17 @@ def _verdict(result: Comparison, precision: str) -> str:
         return f"NOT EQUAL: {many}, the first is {diverging[0].layer}"
     if far:
         total = far[0].errors[precision].total
-        size = "" if total is None else f" to {_number(total.relative)} of its range"
+        size = "" if total is None else f" to {short_number(total.relative)} of its range"
         return f"NOT EQUAL: every layer is right, but rounding adds up{size} at the output {far[0].blob}"
     return "equal"
+
+
+def _idle(result: Comparison, precision: str) -> str:
+    """A remark where a half precision changed nothing."""
+    if precision == "fp32" or "fp32" not in result.precisions:
+        return ""
+    same = all(pair.errors[precision].total == pair.errors["fp32"].total for pair in result.pairs)
+    return " (on this processor ncnn computes as in fp32)" if same else ""
 
 
 def _lines(result: Comparison, top: int) -> list[str]:
@@ -1013,26 +1072,27 @@ def _lines(result: Comparison, top: int) -> list[str]:
         f"{len(result.intermediates)} are intermediates that the model does not have"
     )
     for precision in result.precisions:
-        lines.append(f"{precision}: {_verdict(result, precision)}")
+        lines.append(f"{precision}: {verdict(result, precision)}{_idle(result, precision)}")
         for pair in result.pairs:
             total = pair.errors[precision].total
             if pair.blob in result.outputs and total is not None:
                 lines.append(
                     f"    output {pair.blob} = {pair.tensor} {_by(pair.shape)}: cosine {total.cosine:.6f}, largest "
-                    f"difference {_number(total.max_abs)}, {_number(total.relative)} of its range "
-                    f"(allowed {_number(result.output_tolerances[precision])})"
+                    f"difference {short_number(total.max_abs)}, {short_number(total.relative)} of its range "
+                    f"(allowed {short_number(result.output_tolerances[precision])})"
                 )
     for precision in result.precisions:
         first = next(iter(result.diverging(precision)), None)
         if first is not None:
-            lines += ["", f"first to diverge at {precision}:", *_describe(first, result.precisions)]
+            lines += ["", f"first to diverge at {precision}:", *describe(first, result.precisions)]
     if top > 0 and result.pairs:
         worst = result.worst(top)
         lines += ["", f"the {len(worst)} layers with the largest differences of their own:", *_table(worst, result)]
     return lines
 
 
-def _describe(pair: Pair, precisions: Sequence[str]) -> list[str]:
+def describe(pair: Pair, precisions: Sequence[str]) -> list[str]:
+    """A pair in words, a few lines."""
     lines = [
         f"    layer {pair.layer} ({pair.type}), blob {pair.blob} {_by(pair.shape)}",
         f"    is {pair.tensor} {_by(pair.tensor_shape)} of {pair.node}"
@@ -1049,8 +1109,8 @@ def _describe(pair: Pair, precisions: Sequence[str]) -> list[str]:
             if found is not None:
                 lines.append(
                     f"    {precision} {what:5}: cosine {found.cosine:.6f}, largest difference "
-                    f"{_number(found.max_abs)} at {list(found.where)}, {_number(found.relative)} of the range"
-                    + (f", {_number(errors.excess)} times what is allowed" if what == "own" else "")
+                    f"{short_number(found.max_abs)} at {list(found.where)}, {short_number(found.relative)} of the range"
+                    + (f", {short_number(errors.excess)} times what is allowed" if what == "own" else "")
                 )
             elif what == "own" and pair.shape:
                 lines.append(f"    {precision}: the shapes differ")
@@ -1065,9 +1125,9 @@ def _table(pairs: Sequence[Pair], result: Comparison) -> list[str]:
         row = [pair.layer, pair.type, pair.blob, _short(pair.tensor)]
         for precision in result.precisions:
             errors = pair.errors[precision]
-            row += ["-" if errors.own is None else _number(errors.own.relative), _number(errors.excess)]
+            row += ["-" if errors.own is None else short_number(errors.own.relative), short_number(errors.excess)]
             total = errors.total
-            row += ["-", "-"] if total is None else [_number(total.relative), f"{total.cosine:.5f}"]
+            row += ["-", "-"] if total is None else [short_number(total.relative), f"{total.cosine:.5f}"]
         rows.append(row)
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     return ["    " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
