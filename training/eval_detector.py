@@ -19,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from liteocr import image
-from liteocr.detection import DetectorOptions, TextDetector
+from liteocr.detection import DetectorOptions, Frame, TextDetector
 
 SIDE = 1000
 """Areas are counted on pictures of at most this long side."""
+WITHOUT_QUADS = ("eye_labelled", "plates", "trad_book_lines", "word_crops")
+"""Sources whose pictures are one line, or have text alone."""
 
 
 def area_f(hit: float, labelled: float, found: float) -> float:
@@ -36,6 +38,65 @@ def filled(quads: list[npt.NDArray[np.float32]], scale: float, size: tuple[int, 
     for quad in quads:
         cv2.fillPoly(mask, [np.round(quad * scale).astype(np.int32)], 1)
     return mask.astype(bool)
+
+
+def show(
+    path: Path,
+    picture: npt.NDArray[np.uint8],
+    quads: list[npt.NDArray[np.float32]],
+    found: list[npt.NDArray[np.float32]],
+    answer: tuple[npt.NDArray[np.float32], Frame],
+) -> None:
+    """Write the picture with labels (green) and detections (red) beside its maps."""
+    h, w = picture.shape[:2]
+    maps, frame = answer
+    shown = picture.copy()
+    for quad_list, colour in ((quads, (0, 200, 0)), (found, (0, 0, 255))):
+        cv2.polylines(shown, [np.round(q).astype(np.int32) for q in quad_list], True, colour, max(1, max(h, w) // 500))
+    text = cv2.resize(
+        maps[0], (round(w * frame.input_width / frame.width), round(h * frame.input_height / frame.height))
+    )
+    deep = cv2.resize(maps[-1], text.shape[::-1])
+    beside = np.clip(np.stack([0 * text, text * 120, deep * 255], -1), 0, 255).astype(np.uint8)
+    high = max(h, text.shape[0])
+    panes = [cv2.copyMakeBorder(p, 0, high - p.shape[0], 0, 4, cv2.BORDER_CONSTANT) for p in (shown, beside)]
+    cv2.imwrite(str(path), np.hstack(panes))
+
+
+def measure(
+    index: Path, detector: TextDetector, *, sources: list[str] | None = None, pictures: Path | None = None
+) -> dict[str, npt.NDArray[np.float64]]:
+    """For each source: pixels hit, labelled and found, labelled lines, detections."""
+    sums: dict[str, npt.NDArray[np.float64]] = collections.defaultdict(lambda: np.zeros(5))
+    for row in index.read_text(encoding="utf-8").splitlines():
+        item = json.loads(row)
+        labelled = [i for i in item["items"] if i["quad"]]
+        if (not labelled and item["kind"] != "crop") or (sources and item["source"] not in sources):
+            continue
+        picture = image.load(index.parent / item["image"])
+        maps, frame = detector.maps(picture)
+        h, w = picture.shape[:2]
+        found = [d.quad for d in detector.regions(maps, frame, w, h)]
+        scale = min(1.0, SIDE / max(h, w))
+        size = (int(h * scale) + 1, int(w * scale) + 1)
+        quads = [np.array(i["quad"], np.float32) for i in labelled if not i["ignore"]]
+        if not labelled:  # a crop without quads is one line
+            quads = [np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float32)]
+        ignored = filled([np.array(i["quad"], np.float32) for i in labelled if i["ignore"]], scale, size)
+        want, got = filled(quads, scale, size) & ~ignored, filled(found, scale, size) & ~ignored
+        numbers = np.array([(want & got).sum(), want.sum(), got.sum(), len(quads), len(found)], float)
+        sums[item["source"]] += numbers
+        if pictures:
+            pictures.mkdir(parents=True, exist_ok=True)
+            name = f"{item['source']}-{area_f(*numbers[:3]):.2f}-{Path(item['image']).stem}.png"
+            show(pictures / name, picture, quads, found, (maps, frame))
+    return dict(sums)
+
+
+def macro(sums: dict[str, npt.NDArray[np.float64]]) -> float:
+    """Mean of f over the sources with quads."""
+    scores = [area_f(*row[:3]) for source, row in sums.items() if source not in WITHOUT_QUADS]
+    return float(np.mean(scores or [0]))
 
 
 def main() -> None:
@@ -53,51 +114,12 @@ def main() -> None:
         name: float(value) if "." in value else int(value) for name, _, value in (o.partition("=") for o in args.option)
     }
     detector = TextDetector(args.weights, options=dataclasses.replace(DetectorOptions(), **changes))
-    sums: dict[str, npt.NDArray[np.float64]] = collections.defaultdict(lambda: np.zeros(5))
-    for row in args.index.read_text(encoding="utf-8").splitlines():
-        item = json.loads(row)
-        labelled = [i for i in item["items"] if i["quad"]]
-        if (not labelled and item["kind"] != "crop") or (args.source and item["source"] not in args.source):
-            continue
-        picture = image.load(args.index.parent / item["image"])
-        maps, frame = detector.maps(picture)
-        h, w = picture.shape[:2]
-        found = [d.quad for d in detector.regions(maps, frame, w, h)]
-        scale = min(1.0, SIDE / max(h, w))
-        size = (int(h * scale) + 1, int(w * scale) + 1)
-        quads = [np.array(i["quad"], np.float32) for i in labelled if not i["ignore"]]
-        if not labelled:  # a crop without quads is one line
-            quads = [np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float32)]
-        ignored = filled([np.array(i["quad"], np.float32) for i in labelled if i["ignore"]], scale, size)
-        want, got = filled(quads, scale, size) & ~ignored, filled(found, scale, size) & ~ignored
-        numbers = np.array([(want & got).sum(), want.sum(), got.sum(), len(quads), len(found)], float)
-        sums[item["source"]] += numbers
-        if args.pictures:
-            args.pictures.mkdir(parents=True, exist_ok=True)
-            shown = picture.copy()
-            for quad_list, colour in ((quads, (0, 200, 0)), (found, (0, 0, 255))):
-                cv2.polylines(
-                    shown, [np.round(q).astype(np.int32) for q in quad_list], True, colour, max(1, max(h, w) // 500)
-                )
-            text = cv2.resize(
-                maps[0], (round(w * frame.input_width / frame.width), round(h * frame.input_height / frame.height))
-            )
-            deep = cv2.resize(maps[-1], text.shape[::-1])
-            beside = np.clip(np.stack([0 * text, text * 120, deep * 255], -1), 0, 255).astype(np.uint8)
-            high = max(h, text.shape[0])
-            panes = [cv2.copyMakeBorder(p, 0, high - p.shape[0], 0, 4, cv2.BORDER_CONSTANT) for p in (shown, beside)]
-            name = f"{item['source']}-{area_f(*numbers[:3]):.2f}-{Path(item['image']).stem}.png"
-            cv2.imwrite(str(args.pictures / name), np.hstack(panes))
-    scores = {}
+    sums = measure(args.index, detector, sources=args.source, pictures=args.pictures)
     for source, (hit, labelled_area, found_area, lines, count) in sorted(sums.items()):
-        scores[source] = area_f(hit, labelled_area, found_area)
         recall, precision = hit / max(labelled_area, 1), hit / max(found_area, 1)
-        ratio = count / max(lines, 1)
-        print(f"{source:18} f {scores[source]:.3f}  recall {recall:.3f}  precision {precision:.3f}  lines {ratio:.2f}")
-    with_quads = [
-        s for name, s in scores.items() if name not in ("eye_labelled", "plates", "trad_book_lines", "word_crops")
-    ]
-    print(f"{'macro':18} f {np.mean(with_quads or [0]):.3f} (sources with quads)")
+        score, ratio = area_f(hit, labelled_area, found_area), count / max(lines, 1)
+        print(f"{source:18} f {score:.3f}  recall {recall:.3f}  precision {precision:.3f}  lines {ratio:.2f}")
+    print(f"{'macro':18} f {macro(sums):.3f} (sources with quads)")
 
 
 if __name__ == "__main__":

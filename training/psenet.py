@@ -324,10 +324,13 @@ def load(path: Path) -> PSENet:
     return net.eval()
 
 
-def take_over(net: PSENet, other: PSENet) -> int:
-    """Copy from a trained network what fits; returns how many tensors."""
+BACKBONE = ("stem.", "stages.")
+
+
+def take_over(net: PSENet, other: PSENet, parts: tuple[str, ...] = ("",)) -> int:
+    """Copy from a trained network what fits, of parts whose names begin so; returns how many tensors."""
     own, given = net.state_dict(), other.state_dict()
-    fitting = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
+    fitting = {k: v for k, v in given.items() if k.startswith(parts) and k in own and own[k].shape == v.shape}
     net.load_state_dict({**own, **fitting})
     return len(fitting)
 

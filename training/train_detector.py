@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from training.labels import make_labels
 from training.losses import psenet_loss
-from training.psenet import Design, PSENet, checkpoint, load, take_over, transfer
+from training.psenet import BACKBONE, Design, PSENet, checkpoint, load, take_over, transfer
 from training.scenes import Scenes
 
 WARM = 40
@@ -110,12 +110,15 @@ def train(args: argparse.Namespace) -> None:
     elif args.start.suffix == ".onnx":
         transfer(net, args.start)
     else:
-        print(f"{take_over(net, load(args.start))} tensors taken over")
+        print(f"{take_over(net, load(args.start), BACKBONE if args.frozen else ('',))} tensors taken over")
     teacher = load(args.teacher).to(device) if args.teacher else None
     kept = copy.deepcopy(net)
     if state:
         kept.load_state_dict(state["average"])
     kept.eval()
+    if args.frozen:
+        for part in (net.stem, net.stages):
+            part.requires_grad_(False)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-4)
     if state:
         optimizer.load_state_dict(state["optimizer"])
@@ -133,7 +136,7 @@ def train(args: argparse.Namespace) -> None:
             module.eval()  # the start's statistics: batches of 8 are too few for better ones, and it is faster
     for images, kernels, care, weight in loader:
         minutes = spent + (time.monotonic() - began) / 60
-        done = min(1.0, minutes / args.minutes)
+        done = min(1.0, step / args.batches if args.batches else minutes / args.minutes)
         rate = args.rate * min(1.0, (step + 1) / WARM) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -191,8 +194,10 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="folder of photos (.jpg) and cut-out things (.png) without text")
     parser.add_argument("--taught", type=Path, help="index.jsonl of pictures that training.teach labelled")
     parser.add_argument("--minutes", type=float, default=60, help="of training in all")
+    parser.add_argument("--batches", type=int, help="in all, instead of minutes")
     parser.add_argument("--rate", type=float, default=0.0015, help="largest learning rate")
     parser.add_argument("--average", type=float, default=0.99, help="decay of the running average, per batch")
+    parser.add_argument("--frozen", action="store_true", help="train what follows the backbone alone")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=448, help="side of the pictures")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
