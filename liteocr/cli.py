@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import IO, Any, Protocol, TextIO, cast
 
 import cv2
@@ -24,7 +25,8 @@ from . import __version__
 from .draw import draw_page
 from .errors import ExitCode, ImageError, LiteOCRError, OptionError
 from .image import MAX_PIXELS, frames
-from .pipeline import MIN_SCORE, OCR
+from .net import cpu_count
+from .pipeline import MIN_SCORE, OCR, in_order
 from .results import Page
 
 __all__ = ["main"]
@@ -57,6 +59,9 @@ In directories, files with these suffixes are read: {" ".join(SUFFIXES)}.
 Every frame of an animated or multi-page file is read; with several, JSON has "frame", counted from 0."""
 
 _log = logging.getLogger("liteocr")
+
+_Numbered = tuple[int | None, Page]
+"""A page, and which frame of its file it is; None for the only one."""
 
 
 class Reader(Protocol):
@@ -106,13 +111,17 @@ def _run(options: argparse.Namespace, make_ocr: Callable[..., Reader]) -> int:
     with _output(options.output) as out:
         printer = _PRINTERS[options.format](out, len(images) > 1 or len(options.images) > 1)
         if images:
-            ocr = _build(options, make_ocr)
+            threads = options.threads or cpu_count()
+            # Several pictures at a time, one thread each, are read faster than one after the other. Where they would
+            # not keep all threads busy to the end, each gets all threads instead.
+            workers = threads if len(images) >= 2 * threads else 1
+            ocr = _build(options, make_ocr, threads=1 if workers > 1 else options.threads)
             progress = _Progress(len(images), options.quiet)
-            for index, image in enumerate(images):
-                progress.show(index, image)
+            progress.show(0, images[0])
+            readings = in_order(partial(_read, ocr, at_once=workers > 1), images, workers=workers, ahead=2 * workers)
+            for index, (image, (source, pages)) in enumerate(zip(images, readings, strict=True), 1):
                 try:
-                    source = sys.stdin.buffer.read() if image == "-" else image
-                    for frame, page in _numbered(ocr.read_all(source)):
+                    for frame, page in pages:
                         progress.clear()
                         printer.add(image, frame, page)
                         out.flush()
@@ -123,17 +132,43 @@ def _run(options: argparse.Namespace, make_ocr: Callable[..., Reader]) -> int:
                 except (LiteOCRError, MemoryError) as error:
                     progress.clear()
                     code = max(code, _report(image, error))
+                if index < len(images):
+                    progress.show(index, images[index])
         printer.close()
         out.flush()
     return int(code)
 
 
-def _build(options: argparse.Namespace, make_ocr: Callable[..., Reader]) -> Reader:
+def _read(ocr: Reader, image: str, *, at_once: bool) -> tuple[str | bytes, Iterator[_Numbered]]:
+    """What to open again, and the pages; read now, all of them, or one by one as they are asked for."""
+    source: str | bytes = sys.stdin.buffer.read() if image == "-" else image
+    pages = _numbered(ocr, source)
+    return source, _now(pages) if at_once else pages
+
+
+def _now(pages: Iterator[_Numbered]) -> Iterator[_Numbered]:
+    """Take what an iterator has; the result gives the same and ends with the same error."""
+    taken: list[_Numbered] = []
+    failed: LiteOCRError | MemoryError | None = None
+    try:
+        taken.extend(pages)
+    except (LiteOCRError, MemoryError) as error:
+        failed = error
+
+    def again() -> Iterator[_Numbered]:
+        yield from taken
+        if failed is not None:
+            raise failed
+
+    return again()
+
+
+def _build(options: argparse.Namespace, make_ocr: Callable[..., Reader], *, threads: int | None) -> Reader:
     start = time.perf_counter()
     ocr = make_ocr(
         weights=options.weights,
         precision=options.precision,
-        threads=options.threads,
+        threads=threads,
         max_side=options.max_side,
         min_score=options.min_score,
         angle=not options.no_angle,
@@ -162,8 +197,9 @@ def _print_timings(image: str, page: Page) -> None:
     print(f"{image}: {page.seconds:.3f} s ({stages}), {len(page)} lines", file=sys.stderr)
 
 
-def _numbered(pages: Iterator[Page]) -> Iterator[tuple[int | None, Page]]:
-    """Number the frames of a picture from 0 where there are several."""
+def _numbered(ocr: Reader, source: str | bytes) -> Iterator[_Numbered]:
+    """Read the frames of a picture, numbered from 0 where there are several."""
+    pages = ocr.read_all(source)
     first = next(pages)
     failed: ImageError | None = None
     second: Page | None = None
@@ -471,7 +507,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="leave out lines with a lower score, 0 to 1 (default: %(default)s)",
     )
-    add("--threads", type=_positive, metavar="N", help="threads for one picture (default: every core)")
+    add("--threads", type=_positive, metavar="N", help="cores to use (default: every core)")
     add("--max-side", type=_positive, metavar="PX", help="scale longer pictures down to this to find the lines")
     add("--no-angle", action="store_true", help="take every line as upright")
     add("--page-angle", action="store_true", help="let all lines of a page decide together whether it is upside down")

@@ -6,8 +6,10 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -365,6 +367,49 @@ def test_timings_go_to_standard_error(folder: Path, run: Run, output: Output) ->
     out, err = output()
     assert out == "40 by 30\n"
     assert re.search(r"^networks: \d+\.\d{3} s\nb\.png: 0\.250 s \(load 0\.125, detect 0\.125\), 1 lines\n$", err)
+
+
+def pages_of_many(fails: str = "") -> tuple[type[Fake], set[str]]:
+    """An OCR that notes which threads call it, and fails on one picture."""
+    threads: set[str] = set()
+
+    class Noting(Fake):
+        def read_all(self, source: Any) -> Iterator[Page]:
+            threads.add(threading.current_thread().name)
+            if source == fails:
+                raise MemoryError
+            return super().read_all(source)
+
+    return Noting, threads
+
+
+def test_many_pictures_are_read_at_once_and_printed_as_one_after_the_other(
+    folder: Path, run: Run, output: Output
+) -> None:
+    shutil.copy("a.JPG", "broken.jpg")
+    os.truncate("broken.jpg", 100)
+    frames = [Image.new("L", (30 + i, 20)) for i in range(3)]
+    frames[0].save("frames.tif", save_all=True, append_images=frames[1:])
+    names = ["b.png", "frames.tif", "broken.jpg", "a.JPG", "missing.png", "sub/c.webp"]
+    wide, threads = pages_of_many("sub/c.webp")
+    assert run("--threads", "2", "--format", "tsv", *names, ocr=wide) == ExitCode.IMAGE
+    at_once = output()
+    assert all(name.startswith("liteocr-many") for name in threads)
+    assert Fake.options["threads"] == 1
+    one, threads = pages_of_many("sub/c.webp")
+    assert run("--threads", "1", "--format", "tsv", *names, ocr=one) == ExitCode.IMAGE
+    assert threads == {"MainThread"}
+    assert output() == at_once
+    assert [line.split("\t")[:2] for line in at_once[0].splitlines()[1:]] == [
+        ["b.png", "0"], *(["frames.tif", str(i)] for i in range(3)), ["a.JPG", "0"]
+    ]  # fmt: skip
+    assert [line.split(": ")[1] for line in at_once[1].splitlines()] == ["broken.jpg", "missing.png", "sub/c.webp"]
+
+
+def test_a_few_pictures_get_all_threads_each(folder: Path, run: Run) -> None:
+    few, threads = pages_of_many()
+    assert run("--threads", "2", "b.png", "a.JPG", "sub/c.webp", ocr=few) == ExitCode.OK
+    assert (threads, Fake.options["threads"]) == ({"MainThread"}, 2)
 
 
 def test_the_progress_bar_is_for_terminals_and_several_pictures(
