@@ -114,10 +114,9 @@ def run_all(
     _precision(precision)
     what = f"ncnn {ncnn_version()}, running {Path(param).name},"
     wanted = None if only is None else tuple(only)
+    job = Job(Path(param), Path(bin), precision, threads)
     try:
-        return child.call(
-            _run, _Job(Path(param), Path(bin), held, precision, threads), wanted, timeout=TIMEOUT, what=what
-        )
+        return child.call(_run, job, held, wanted, timeout=TIMEOUT, what=what)
     except ConvertError as error:
         raise _with_log(error) from None
 
@@ -133,9 +132,6 @@ def layer_times(
 ) -> dict[str, tuple[float, int, int]]:
     """Time every layer inside the running network, with the data and the memory layout that it meets there.
 
-    An extractor keeps what it has computed, so asking for the blobs in the order of the layers runs one layer a time.
-    What asking itself costs (unpacking, a copy) is measured by asking again, and taken off.
-
     Returns:
         By layer name: seconds (the median), and bits and packing of the elements of its first output as it lies in
         memory, which tells the precision the layer ran in.
@@ -146,10 +142,9 @@ def layer_times(
     held = {name: _array(array, name) for name, array in inputs.items()}
     _precision(precision)
     what = f"ncnn {ncnn_version()}, timing {Path(param).name},"
+    job = Job(Path(param), Path(bin), precision, threads)
     try:
-        return child.call(
-            _time, _Job(Path(param), Path(bin), held, precision, threads), repeat, timeout=TIMEOUT, what=what
-        )
+        return child.call(_time, job, held, repeat, timeout=TIMEOUT, what=what)
     except ConvertError as error:
         raise _with_log(error) from None
 
@@ -182,12 +177,11 @@ def _with_log(error: ConvertError) -> ConvertError:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What to run and how."""
+class Job:
+    """What to load and how."""
 
     param: Path
     bin: Path
-    inputs: Mapping[str, NDArray[Any]]
     precision: str
     threads: int
 
@@ -228,7 +222,8 @@ def _check(param: Path, bin: Path | None) -> None:
         _load_bin(net, structure, bin)
 
 
-def _load(job: _Job, *, light: bool) -> tuple[Param, Any]:
+def load(job: Job, *, light: bool) -> tuple[Param, Any]:
+    """The network, loaded. Only for a process of its own; errors as for :func:`run_all`."""
     net = ncnn.Net()
     _options(net, job.precision, job.threads, light)
     param = _load_param(net, job.param)
@@ -236,8 +231,13 @@ def _load(job: _Job, *, light: bool) -> tuple[Param, Any]:
     return param, net
 
 
-def _feed(net: Any, param: Param, inputs: Mapping[str, NDArray[Any]], light: bool) -> Any:
-    """An extractor with its inputs; the arrays must outlive it."""
+def feed(net: Any, param: Param, inputs: Mapping[str, NDArray[Any]], light: bool) -> Any:
+    """An extractor with its inputs.
+
+    Raises:
+        ModelFileError: an input is missing, is none of the network, or has a shape that it cannot take.
+        InferenceError: ncnn refuses it.
+    """
     known = set(param.blobs())
     for name in inputs:
         if name not in known:
@@ -259,54 +259,70 @@ def _feed(net: Any, param: Param, inputs: Mapping[str, NDArray[Any]], light: boo
     return extractor
 
 
-def _run(job: _Job, only: tuple[str, ...] | None) -> dict[str, NDArray[np.float32]]:
-    param, net = _load(job, light=False)
-    inputs = job.inputs
-    extractor = _feed(net, param, inputs, light=False)
-    names = param.blobs() if only is None else only
+def extract(extractor: Any, param: Param, name: str) -> NDArray[np.float32]:
+    """A copy of a blob, float32; of size 0 where ncnn leaves it empty.
+
+    Raises:
+        InferenceError: ncnn returned an error code.
+    """
+    code, mat = extractor.extract(name)
+    if code != 0:
+        layer = param.producer(name)
+        raise InferenceError(
+            f"ncnn failed at layer {layer.name} ({layer.type}) or before it (code {code}); the shapes do not fit the "
+            "network, or the memory does not suffice"
+        )
+    return np.zeros(0, np.float32) if mat.empty() else np.array(mat, dtype=np.float32)
+
+
+def time_layers(net: Any, param: Param, inputs: Mapping[str, NDArray[Any]]) -> dict[str, tuple[float, int, int]]:
+    """Run a network once, layer by layer.
+
+    An extractor keeps what it has computed, so asking for the blobs in the order of the layers runs one layer a time.
+    What asking itself costs (a copy) is measured by asking again, and taken off.
+
+    Returns:
+        By layer: seconds, and bits and packing of the elements of its first output as it lies in memory.
+
+    Raises:
+        InferenceError: ncnn returned an error code.
+    """
     found = {}
-    for name in names:
-        if name not in param.blobs():
-            raise ModelFileError(f"the network has no blob {name}; its outputs are {', '.join(param.outputs())}")
-        if name in inputs:
-            found[name] = inputs[name].astype(np.float32)
+    clock = time.perf_counter
+    extractor = feed(net, param, inputs, light=True)
+    for layer in param.layers:
+        if not layer.outputs or layer.outputs[0] in inputs:
             continue
-        code, mat = extractor.extract(name)
+        start = clock()
+        code, mat = extractor.extract(layer.outputs[0], 1)
+        middle = clock()
         if code != 0:
-            layer = param.producer(name)
             raise InferenceError(
-                f"ncnn failed at layer {layer.name} ({layer.type}) or before it (code {code}), input "
-                + ", ".join(f"{key} {array.shape}" for key, array in inputs.items())
-                + "; the shapes do not fit the network, or the memory does not suffice"
+                f"ncnn failed at layer {layer.name} ({layer.type}) (code {code}); the shapes do not fit the network"
             )
-        found[name] = np.zeros(0, np.float32) if mat.empty() else np.array(mat, dtype=np.float32)
+        bits, packing = 8 * mat.elemsize // max(1, mat.elempack), mat.elempack
+        del mat  # else a layer that works in place would copy what it shares with us
+        again = clock()
+        code, mat = extractor.extract(layer.outputs[0], 1)
+        end = clock()
+        del mat
+        found[layer.name] = max(0.0, (middle - start) - (end - again)), bits, packing
     return found
 
 
-def _time(job: _Job, repeat: int) -> dict[str, tuple[float, int, int]]:
-    param, net = _load(job, light=True)
-    inputs = job.inputs
-    layers = [layer for layer in param.layers if layer.outputs and layer.outputs[0] not in inputs]
-    seconds = np.zeros((repeat, len(layers)))
-    form: dict[str, tuple[int, int]] = {}
-    clock = time.perf_counter
-    for turn in range(repeat + 1):  # the first turn warms up
-        extractor = _feed(net, param, inputs, light=True)
-        for i, layer in enumerate(layers):
-            start = clock()
-            code, mat = extractor.extract(layer.outputs[0], 1)
-            middle = clock()
-            if code != 0:
-                raise InferenceError(
-                    f"ncnn failed at layer {layer.name} ({layer.type}) (code {code}); the shapes do not fit the network"
-                )
-            form[layer.name] = (8 * mat.elemsize // max(1, mat.elempack), mat.elempack)
-            del mat  # else a layer that works in place would copy what it shares with us
-            again = clock()
-            code, mat = extractor.extract(layer.outputs[0], 1)
-            end = clock()
-            del mat
-            if turn:
-                seconds[turn - 1, i] = max(0.0, (middle - start) - (end - again))
-    medians = np.median(seconds, axis=0)
-    return {layer.name: (float(s), *form[layer.name]) for layer, s in zip(layers, medians, strict=True)}
+def _run(job: Job, inputs: Mapping[str, NDArray[Any]], only: tuple[str, ...] | None) -> dict[str, NDArray[np.float32]]:
+    param, net = load(job, light=False)
+    extractor = feed(net, param, inputs, light=False)
+    found = {}
+    for name in param.blobs() if only is None else only:
+        if name not in param.blobs():
+            raise ModelFileError(f"the network has no blob {name}; its outputs are {', '.join(param.outputs())}")
+        found[name] = inputs[name].astype(np.float32) if name in inputs else extract(extractor, param, name)
+    return found
+
+
+def _time(job: Job, inputs: Mapping[str, NDArray[Any]], repeat: int) -> dict[str, tuple[float, int, int]]:
+    param, net = load(job, light=True)
+    time_layers(net, param, inputs)  # warms up
+    turns = [time_layers(net, param, inputs) for _ in range(repeat)]
+    return {name: (float(np.median([turn[name][0] for turn in turns])), *turns[0][name][1:]) for name in turns[0]}
