@@ -181,6 +181,7 @@ class Comparison:
         output_tolerances: by precision, for total differences of outputs.
         problem: why the networks cannot be equal although no layer diverges; "" if nothing of the kind.
         rounded: whether weights are stored in half precision.
+        flat: layers that should give the same value everywhere on this input, where an error may not show.
     """
 
     model: str
@@ -196,6 +197,7 @@ class Comparison:
     output_tolerances: Mapping[str, float]
     problem: str = ""
     rounded: bool = False
+    flat: tuple[str, ...] = ()
 
     def diverging(self, precision: str) -> tuple[Pair, ...]:
         """The layers whose own difference is more than allowed, in their order."""
@@ -402,14 +404,14 @@ def _load_numpy(path: Path) -> Any:
 def _check_shape(name: str, array: Array, wanted: tuple[int | None, ...] | None) -> None:
     if array.size == 0 or array.ndim == 0 or not np.isfinite(array).all():
         raise ModelFileError(f"the input {name} {array.shape} is empty or has values that are no numbers")
-    if array.ndim > 2 and array.shape[0] != 1:
-        raise ModelFileError(f"the input {name} has the shape {array.shape}; a batch of one is compared: (1, ...)")
     fits = wanted is None or (
         len(wanted) == array.ndim and all(w in (None, n) for w, n in zip(wanted, array.shape, strict=True))
     )
     if wanted is not None and not fits:
         sizes = ", ".join("any" if w is None else str(w) for w in wanted)
         raise ModelFileError(f"the input {name} has the shape {array.shape}, the model takes ({sizes})")
+    if array.ndim > 2 and array.shape[0] != 1:
+        raise ModelFileError(f"the input {name} has the shape {array.shape}; a batch of one is compared: (1, ...)")
 
 
 def _default_shape(wanted: tuple[int | None, ...] | None) -> tuple[int, ...]:
@@ -870,6 +872,7 @@ def _measure(job: _Job) -> Comparison:
         job.output_limits,
         _problem(job, runner.param, alignment),
         bool(runner.rounded),
+        tuple(m.layer.name for m in matches if _is_flat(job.reference.values[m.tensor])),
     )
     chosen = {pair.blob for pair in result.worst(job.maps)} | {p.blob for p in _firsts(result)}
     final = [
@@ -877,6 +880,10 @@ def _measure(job: _Job) -> Comparison:
         for pair in pairs
     ]
     return replace(result, pairs=tuple(final))
+
+
+def _is_flat(value: Array) -> bool:
+    return value.size > 1 and float(value.min()) == float(value.max())
 
 
 def _firsts(result: Comparison) -> list[Pair]:
@@ -1071,6 +1078,12 @@ def _lines(result: Comparison, top: int) -> list[str]:
         f"{len(result.pairs)} of {result.blobs} blobs paired ({kinds}); "
         f"{len(result.intermediates)} are intermediates that the model does not have"
     )
+    if result.flat:
+        more = f" and {len(result.flat) - 1} more layers give" if len(result.flat) > 1 else " gives"
+        lines.append(
+            f"{result.flat[0]}{more} the same value everywhere on this input, and an error before may not show: try "
+            "another input, too"
+        )
     for precision in result.precisions:
         lines.append(f"{precision}: {verdict(result, precision)}{_idle(result, precision)}")
         for pair in result.pairs:
@@ -1162,6 +1175,7 @@ def _plain(result: Comparison) -> dict[str, Any]:
         "failed": list(result.failed),
         "intermediates": list(result.intermediates),
         "outputs": list(result.outputs),
+        "flat": list(result.flat),
         "precisions": {
             p: {
                 "equal": result.equal_at(p),

@@ -565,6 +565,8 @@ class _Aligner:
         state = self.states[blob]
         if output is not None and output in self.graph.values:
             found = self._judge(layer, state, result, output)
+            if found.excess > 1 and result is not None:
+                found = self._repair(layer, blob, output) or found
             self._settle(layer, blob, found, "value" if found.excess <= 1 else "output")
             return
         if output is None and self.outputs and blob not in self.takers:
@@ -612,8 +614,13 @@ class _Aligner:
         covers = self.graph.operators(found.path)
         self.found.matches[blob] = Match(blob, layer, found.tensor, found.axes, how, same, covers, state.behind[:-1])
 
-    def _repair(self, layer: Layer, blob: str) -> _Candidate | None:
+    def _repair(self, layer: Layer, blob: str, output: str | None = None) -> _Candidate | None:
         """Try a layer with later tensors for its inputs; if one fits, what makes that input lacks an operator.
+
+        Args:
+            layer: the layer that fails.
+            blob: what it makes.
+            output: the tensor that it must make; None: any.
 
         Returns:
             What the layer's blob is then.
@@ -621,7 +628,7 @@ class _Aligner:
         states = [self.states[b] for b in layer.inputs]
         for i, state in enumerate(states):
             match = self.found.matches.get(state.origin)
-            if match is None or state.value is None or match.how == "output" or self._confirmed(state.origin):
+            if match is None or state.value is None or self._confirmed(state.origin):
                 continue
             for tensor in self._later(match.tensor):
                 feed = lay(self.graph.values[tensor], match.axes, state.value.shape)
@@ -633,8 +640,10 @@ class _Aligner:
                 anchors = frozenset({root}).union(*(s.anchors for j, s in enumerate(states) if j != i))
                 after = _State(result.arrays[0], anchors, self._pending(layer, states))
                 equal = self._equal(layer, after, result)
-                if equal is None or _flat(result.arrays[0]) or self.graph.root(equal.tensor) == root:
+                if equal is None or not equal.path or output not in (None, equal.tensor):
                     continue
+                if _flat(result.arrays[0]) or self.graph.root(equal.tensor) == root:
+                    continue  # that it makes this tells nothing
                 path = self.graph.path(self.settled[state.origin], tensor)
                 covers = self.graph.operators(path or 0)
                 self.found.matches[state.origin] = replace(match, tensor=tensor, how="order", covers=covers)
