@@ -20,17 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import __version__
 from ..errors import LiteOCRError, OptionError
 from ..net import ncnn_version
 from . import atomic, child, pnnxrun, proof, torchin
-from .errors import ModelFileError, NotEqualError, UnsupportedError, extra
-from .onnxrun import infer, input_shapes, load_onnx
+from .errors import ConvertError, ModelFileError, NotEqualError, UnsupportedError, extra
+from .onnxrun import input_shapes, load_onnx
 from .param import read as read_param
 from .proof import STRIDE, Case, Proof, Shapes, as_text, sample
-from .rewrite import Rewrite, Rewritten, rewrite
+from .rewrite import Rewrite, rewrite
 from .weights import read_bin, write_bin
 
 __all__ = ["ConvertReport", "convert"]
@@ -188,13 +187,16 @@ def convert(
     job = _Job(loaded.SerializeToString(), first, second, fixed, keep_sizes)
     ready = child.call(_prepare, job, timeout=TIMEOUT, what="onnxruntime, rewriting the model,")
     with atomic.folder(Path(out)) as place, tempfile.TemporaryDirectory(prefix="liteocr-") as scratch:
-        net = pnnxrun.translate(ready.model, ready.first, ready.second, Path(scratch, "fp32"), fp16=False)
-        proofs = proof.prove(ready.cases, ready.outputs, net, "fp32")
-        if torch_model:
-            proofs += proof.prove(_torch_cases(torch_model, ready.cases), ready.outputs, net, "fp32")
-        proofs, sizes = _sizes(proofs, ready)
-        if wrong := [p for p in proofs if not p.equal]:
-            raise NotEqualError(_not_equal(wrong[0], name))
+        try:
+            net, proofs, sizes = _translated(ready, torch_model, name, Path(scratch, "fp32"))
+        except (UnsupportedError, NotEqualError) as error:
+            # onnxslim knows some forms that we do not, and destroys some that pnnx knows: the second choice.
+            try:
+                ready = replace(ready, model=child.call(_slim, ready.model, timeout=TIMEOUT, what="onnxslim"))
+                net, proofs, sizes = _translated(ready, torch_model, name, Path(scratch, "slim"), blame=False)
+            except ConvertError:
+                raise error from None
+            ready = replace(ready, notes=(*ready.notes, "onnxslim simplified the model; without it pnnx failed"))
         notes = ready.notes
         if fp16:
             half = pnnxrun.translate(ready.model, ready.first, ready.second, Path(scratch, "fp16"), fp16=True)
@@ -233,6 +235,20 @@ def convert(
         (place / f"{name}.convert.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
         (place / f"{name}.convert.md").write_text(report.markdown(), encoding="utf-8")
     return report
+
+
+def _translated(
+    ready: _Ready, torch_model: torchin.Exported | None, name: str, folder: Path, *, blame: bool = True
+) -> tuple[proof.Net, list[Proof], str]:
+    """Translate with float32 weights and prove: the network, the proofs, which sizes it takes."""
+    net = pnnxrun.translate(ready.model, ready.first, ready.second, folder, fp16=False, blame=blame)
+    proofs = proof.prove(ready.cases, ready.outputs, net, "fp32")
+    if torch_model:
+        proofs += proof.prove(_torch_cases(torch_model, ready.cases), ready.outputs, net, "fp32")
+    proofs, sizes = _sizes(proofs, ready)
+    if wrong := [p for p in proofs if not p.equal]:
+        raise NotEqualError(_not_equal(wrong[0], name))
+    return net, proofs, sizes
 
 
 def _shapes(shape: Sequence[Any] | None) -> Shapes | None:
@@ -297,11 +313,16 @@ def _prepare(job: _Job) -> _Ready:
     for first, second in _candidates(tuple(declared.values()), job):
         data = [dict(zip(declared, sample(s, n), strict=True)) for n, s in enumerate((first, second)) if s]
         try:
-            done = rewrite(model, data[0], data[1] if second else None, keep_sizes=job.keep_sizes)
+            done = rewrite(
+                model,
+                data[0],
+                data[1] if second else None,
+                exported=job.first is not None or all(size for s in declared.values() for size in s[1:]),
+                keep_sizes=job.keep_sizes,
+            )
         except (ModelFileError, UnsupportedError) as error:
             errors.append(error)
             continue
-        done = _slim(done, data)
         return _Ready(
             done.model.SerializeToString(),
             first,
@@ -351,21 +372,10 @@ def _grown(shape: tuple[int, ...], axes: Sequence[int]) -> tuple[int, ...]:
     )
 
 
-def _slim(done: Rewritten, data: Sequence[dict[str, NDArray[Any]]]) -> Rewritten:
-    """Simplify by onnxslim, where it works and changes nothing."""
-    outputs = [o.name for o in done.model.graph.output]
-    try:
-        slim = extra("onnxslim").slim(done.model)
-        for inputs in data:
-            before, after = (infer(m, inputs, outputs) for m in (done.model, slim))
-            for key, value in before.items():
-                largest = max(1.0, float(np.abs(value).max(initial=0)))
-                if not np.allclose(after[key], value, rtol=0, atol=1e-4 * largest):
-                    raise ValueError(f"{key} changes")
-    except Exception as error:  # it is a bonus: pnnx takes the model without it
-        text = f"onnxslim was left out ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-        return replace(done, notes=(*done.notes, text))
-    return replace(done, model=slim)
+def _slim(model: bytes) -> bytes:
+    onnx = extra("onnx")
+    slim: bytes = extra("onnxslim").slim(onnx.ModelProto.FromString(model)).SerializeToString()
+    return slim
 
 
 # What was proven ------------------------------------------------------------------------------------------------------

@@ -177,14 +177,14 @@ class Graph:
         for output in proto.output:
             output.type.tensor_type.ClearField("shape")
         for name, value in self.constants.items():
-            proto.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
+            proto.initializer.append(onnx.numpy_helper.from_array(np.asarray(value, order="C"), name))
         return made
 
-    def before(self, name: str) -> ModelProto:
-        """The part of the model that computes one tensor."""
+    def before(self, *names: str) -> ModelProto:
+        """The part of the model that computes some tensors."""
         onnx = extra("onnx")
         model = self.model()
-        needed, kept = {name}, []
+        needed, kept = {*names}, []
         for node in reversed(model.graph.node):
             if needed.intersection(node.output):
                 needed.update(self.reads(node))
@@ -192,7 +192,7 @@ class Graph:
         del model.graph.node[:]
         model.graph.node.extend(kept[::-1])
         del model.graph.output[:]
-        model.graph.output.append(onnx.ValueInfoProto(name=name))
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
         unused = [t for t in model.graph.initializer if t.name not in needed]
         for tensor in unused:
             model.graph.initializer.remove(tensor)

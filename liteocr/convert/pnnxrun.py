@@ -19,7 +19,9 @@ TIMEOUT = 600.0
 """Seconds for one run of pnnx."""
 
 
-def translate(model: bytes, first: Shapes, second: Shapes | None, folder: Path, *, fp16: bool) -> Net:
+def translate(
+    model: bytes, first: Shapes, second: Shapes | None, folder: Path, *, fp16: bool, blame: bool = True
+) -> Net:
     """Translate an ONNX model to ncnn.
 
     Args:
@@ -28,6 +30,7 @@ def translate(model: bytes, first: Shapes, second: Shapes | None, folder: Path, 
         second: shapes of another size; what differs stays free. None: all sizes are fixed.
         folder: where to work; it is made.
         fp16: store the weights in float16.
+        blame: look for the node to name in the error, which takes some runs.
 
     Raises:
         UnsupportedError: an operator that pnnx cannot translate, or that ncnn does not have.
@@ -37,14 +40,14 @@ def translate(model: bytes, first: Shapes, second: Shapes | None, folder: Path, 
     log = _run(model, first, second, folder, fp16=fp16)
     net = Net(folder / "net.ncnn.param", folder / "net.ncnn.bin")
     if not (net.param.is_file() and net.bin.is_file()):
-        where = _blame(model, first, second, None) or "the model"
+        where = (blame and _blame(model, first, second, None)) or "the model"
         raise UnsupportedError(
             f"{where}: pnnx cannot translate it; write it in other operators in the model. pnnx said last: {log}"
         )
     unknown = ncnnrun.unknown_layers(read_param(net.param))
     if unknown:
         kind = unknown[0].type
-        where = _blame(model, first, second, kind) or f"layer {unknown[0].name}"
+        where = (blame and _blame(model, first, second, kind)) or f"layer {unknown[0].name}"
         raise UnsupportedError(
             f"{where}: ncnn {ncnn_version()} has nothing that computes it (pnnx left a layer {kind}); write it in "
             "other operators in the model, or end the model before it and do the rest in code"

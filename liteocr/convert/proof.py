@@ -127,7 +127,7 @@ def cases(model: ModelProto, done: Rewritten, first: Shapes, second: Shapes | No
     Raises:
         UnsupportedError: the model takes no two other sizes, or an output is no tensor.
     """
-    found = [_case(model, done, first, unseen=False, aligned=True)]
+    found = [_case(model, done, first, unseen=False, aligned=True, resized=False)]
     if second:
         found.append(_case(model, done, second, unseen=False, aligned=True))
         new: list[Case] = []
@@ -170,13 +170,18 @@ def odd(first: Shapes, second: Shapes) -> Shapes:
     )
 
 
-def _case(model: ModelProto, done: Rewritten, shape: Shapes, *, unseen: bool, aligned: bool) -> Case | None:
-    """What the model makes of one size; None where it does not take it."""
+def _case(
+    model: ModelProto, done: Rewritten, shape: Shapes, *, unseen: bool, aligned: bool, resized: bool = True
+) -> Case | None:
+    """What the model makes of one size; None where it does not take it.
+
+    `resized`: it is another one than the model was exported at, so that what was frozen has to be thawed.
+    """
     outputs = [o.name for o in model.graph.output]
     data = sample(shape, 7)
     inputs = dict(zip(input_shapes(model), data, strict=True))
     references = [("model", _free(model)), ("thawed", done.reference)]
-    for kind, reference in references[1:] if done.thawed and unseen else references:
+    for kind, reference in references[1:] if done.thawed and resized else references:
         gates = _gates(reference, outputs)
         wanted = [*outputs, *(gate[1] for gate in gates if gate)]
         try:

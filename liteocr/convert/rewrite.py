@@ -65,13 +65,16 @@ class Rewritten:
     """What the user should know, such as a size that stays fixed."""
 
 
-def rewrite(model: ModelProto, first: Inputs, second: Inputs | None, *, keep_sizes: bool = False) -> Rewritten:
+def rewrite(
+    model: ModelProto, first: Inputs, second: Inputs | None, *, exported: bool = True, keep_sizes: bool = False
+) -> Rewritten:
     """Rewrite a model.
 
     Args:
         model: is not changed.
         first: inputs of the size that the model was exported at, or of any that it takes.
         second: inputs of another size; None: the size is fixed.
+        exported: whether `first` is known to be what the model was exported at; frozen sizes are multiples of that.
         keep_sizes: leave constant sizes of Resize as they are, even where they look frozen.
 
     Raises:
@@ -84,7 +87,7 @@ def rewrite(model: ModelProto, first: Inputs, second: Inputs | None, *, keep_siz
     work.fold([seen[0]], follow=False)
     if second is not None:
         if not keep_sizes:
-            work.thaw_resizes(seen[0])
+            work.thaw_resizes(seen[0], second, exported=exported)
         seen.append(work.thaw(first, second, seen[0]))
     reference = work.graph.model()
     thawed = bool(work.changes)
@@ -94,7 +97,7 @@ def rewrite(model: ModelProto, first: Inputs, second: Inputs | None, *, keep_siz
     work.resizes(seen)
     work.slices(seen)
     work.tiles()
-    work.states()
+    work.recurrent(seen)
     work.activations()
     return Rewritten(work.graph.model(), reference, thawed, tuple(work.changes), tuple(work.notes))
 
@@ -171,12 +174,23 @@ class _Work:
                     self.changed("shape arithmetic", node, f"{name} is {_short(same[name])} at every size")
         self.graph.fold(edge)
 
-    def thaw_resizes(self, seen: Observation) -> None:
-        """Give scales to Resize nodes with constant sizes that are a multiple or a whole part of their input's."""
+    def thaw_resizes(self, seen: Observation, second: Inputs, *, exported: bool) -> None:
+        """Give scales to Resize nodes whose sizes stay the same while their input's change.
+
+        Only where the size is a whole multiple of the input's, or the other way round: nobody resizes to exactly
+        that by chance.
+        """
         for node in list(self.graph.nodes):
-            if node.op_type != "Resize" or len(node.input) < 4 or node.input[3] not in self.graph.constants:
+            if node.op_type != "Resize" or len(node.input) < 4 or not node.input[3]:
                 continue
             before, after = seen.shapes[node.input[0]], seen.shapes[node.output[0]]
+            if node.input[3] not in self.graph.constants and self._follows(node, seen, second):
+                continue
+            if not exported:
+                raise UnsupportedError(
+                    f"operator Resize, node {node.name}: its size {after[2:]} was frozen by the export, at an input "
+                    "size that the model does not tell; give that size by --shape, or keep this one by --keep-sizes"
+                )
             scales = [o / i for i, o in zip(before, after, strict=True)]
             if all(s == round(s) or 1 / s == round(1 / s) for s in scales):
                 self._scale(node, scales)
@@ -186,6 +200,18 @@ class _Work:
                     f"Resize {node.name} makes {after[2:]} out of {before[2:]}, which is no whole multiple: "
                     "its output's size stays fixed"
                 )
+
+    def _follows(self, node: NodeProto, seen: Observation, second: Inputs) -> bool:
+        """Whether the computed sizes of a Resize change with the input's size, or its own input does not change."""
+        data, sizes = node.input[0], node.input[3]
+        try:
+            there = observe(Graph(self.graph.before(data, sizes)), second)
+        except ModelFileError:  # something in front of it is frozen; the run of the whole graph tells what
+            return True
+        there_sizes = there.values.get(sizes)
+        if there_sizes is None or there.shapes.get(data) == seen.shapes[data]:
+            return True
+        return not np.array_equal(there_sizes, seen.values[sizes])
 
     def _scale(self, node: NodeProto, scales: Sequence[float]) -> None:
         name = self.graph.constant(np.array(scales, np.float32), f"{node.name}_scales")
@@ -231,7 +257,16 @@ class _Work:
             return False
         stable = {a for a, b in zip(before, there, strict=True) if a == b}
         free = [i for i, size in enumerate(after) if size not in stable]
+        # one size that becomes another one of the input's, all others as they are
+        total = math.prod(there)
+        alone = [
+            i
+            for i in free
+            if total * after[i] % math.prod(after) == 0 and total * after[i] // math.prod(after) in there
+        ]
         new = list(after)
+        if len(free) > 1 and alone:
+            free = alone[:1]
         for i in list(free):
             if len(free) > 1 and i < len(before) and before[i] == after[i]:
                 new[i] = 0  # ONNX's way to say: as the input's
@@ -492,19 +527,52 @@ class _Work:
 
     # Layers -----------------------------------------------------------------------------------------------------------
 
-    def states(self) -> None:
-        """Take initial states of recurrent layers away where they are zero, as they are without."""
+    def recurrent(self, seen: Sequence[Observation]) -> None:
+        """Bring recurrent layers into the one form that pnnx knows, or refuse what ncnn's do not compute."""
         for node in list(self.graph.nodes):
             if node.op_type not in ("LSTM", "GRU", "RNN"):
                 continue
+            how = attributes(node)
+            odd: list[str] = [k for k in ("activations", "clip", "activation_alpha", "activation_beta") if k in how]
+            odd += [k for k in ("layout", "input_forget") if how.get(k)]
+            odd += [f"input {i}" for i in (4, 7) if len(node.input) > i and node.input[i]]
+            if node.op_type == "GRU" and not how.get("linear_before_reset"):
+                odd.append("linear_before_reset=0")
+            if odd:
+                raise UnsupportedError(
+                    f"operator {node.op_type}, node {node.name}: ncnn does not compute {', '.join(odd)}; use a layer "
+                    "as torch.nn has it"
+                )
             for i in (5, 6):
                 value = self.graph.constants.get(node.input[i]) if len(node.input) > i else None
                 if value is not None and not value.any():
                     node.input[i] = ""
                     self.changed("initial state", node, "removed: it is zero")
-            while node.input and not node.input[-1]:
+            while not node.input[-1]:
                 node.input.pop()
+            self._joined(node, seen)
         self.graph.refresh()
+
+    def _joined(self, node: NodeProto, seen: Sequence[Observation]) -> None:
+        """Both directions side by side, (steps, 1, 2*hidden): exporters leave that out where the batch is 1."""
+        readers = self.graph.readers.get(node.output[0], [])
+        turn = readers[0] if len(readers) == 1 else None
+        if turn is None or turn.op_type != "Transpose" or attributes(turn).get("perm") != [0, 2, 1, 3]:
+            return
+        for join in self.graph.readers.get(turn.output[0], []):
+            shapes = [(s.shapes[turn.output[0]], s.shapes.get(join.output[0])) for s in seen]
+            if join.op_type != "Reshape" or any(b != (1, a[0], a[2] * a[3]) for a, b in shapes):
+                continue
+            side = self.graph.fresh(join.output[0])
+            target = self.graph.constant(np.array([0, 0, -1], np.int64), f"{join.name}_shape")
+            self.graph.replace(
+                join,
+                [
+                    self.graph.make("Reshape", [turn.output[0], target], side, f"{join.name}_joined"),
+                    self.graph.make("Transpose", [side], join.output[0], join.name, perm=[1, 0, 2]),
+                ],
+            )
+            self.changed("directions", join, "joined as (steps, 1, channels), then turned")
 
     def activations(self) -> None:
         """Find the activations in chains of scalar arithmetic."""
