@@ -214,6 +214,43 @@ def digits() -> Sheet:
     return sheet
 
 
+def small() -> Sheet:
+    """A parts list in small print: Chinese, English and long numbers, 9 to 16 pixels high."""
+    sheet = Sheet(Image.new("RGB", (720, 500), (244, 244, 240)))
+    ink = (36, 36, 44)
+    rows = [
+        ("配件清单 Parts list", "No. 20240317-0086"),
+        ("Hex bolt M6 x 25, zinc plated", "8801643712059"),
+        ("不锈钢垫圈，外径十二毫米", "6921734900117"),
+        ("Timing belt, 180 teeth", "4006381333931"),
+        ("锂电池组 48V 20Ah", "9312650874410"),
+        ("Serial number", "350047718926004483"),
+        ("合同编号", "110105194912310021"),
+        ("Account", "6222 0211 0603 4471 895"),
+    ]
+    y = 16
+    for size in (16, 12, 10):
+        for name, number in rows:
+            sheet.text(24, y, name, (SANS, size, ink))
+            sheet.text(690, y, number, (MONO, size, ink), right=True)
+            y += round(size * 1.55)
+        y += 8
+    return sheet
+
+
+def meters() -> Sheet:
+    """Labels of meters: numbers of 12 to 20 digits, some with one digit over and over."""
+    rng = np.random.default_rng(8)
+    sheet = Sheet(Image.fromarray(np.clip(texture(rng, 420, 640, (206, 208, 204), 3.0), 0, 255).astype(np.uint8)))
+    ink = (30, 32, 36)
+    numbers = ["000012113344", "77700011122299", "5550123444490001", "901111000088887777", "20241103081500736642"]
+    for row, number in enumerate(numbers):
+        sheet.text(40, 30 + 74 * row, number, (MONO if row % 2 else ROMAN, 30 - 3 * row, ink))
+        sheet.text(600, 34 + 74 * row, f"kWh {row + 1}", (SANS, 20, ink), right=True)
+    table = texture(rng, 420, 660, (96, 104, 110), 5.0)
+    return photograph(sheet, rng, [[14, 10], [648, 4], [640, 412], [22, 404]], (660, 420), table, blur=0.5)
+
+
 PICTURES = (
     ("receipt.jpg", receipt, "en", "receipt"),
     ("notice.jpg", notice, "zh", "scene"),
@@ -221,6 +258,8 @@ PICTURES = (
     ("turned.jpg", turned, "zh", "doc"),
     ("columns.jpg", columns, "en", "doc"),
     ("digits.png", digits, "en", "crop"),
+    ("small.png", small, "zh", "doc"),
+    ("meters.jpg", meters, "en", "scene"),
 )
 
 
