@@ -17,6 +17,7 @@ from .errors import (
 )
 from .info import NetInfo, info
 from .proof import Proof
+from .quantize import QuantizeReport, quantize
 from .rewrite import Rewrite
 from .upgrade import Change, upgrade
 
@@ -30,9 +31,11 @@ __all__ = [
     "NetInfo",
     "NotEqualError",
     "Proof",
+    "QuantizeReport",
     "Rewrite",
     "UnsupportedError",
     "convert",
     "info",
+    "quantize",
     "upgrade",
 ]

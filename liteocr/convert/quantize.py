@@ -5,8 +5,9 @@ of each layer get; the held-out ones tell how far the int8 network's output move
 weights directory, how much of the text changes. Times are taken in turns with the float32 network, so that a busy
 machine slows both.
 
-By itself each layer is int8 only where that pays: where ncnn runs it faster than float32 on this machine, and where it
-alone moves the network's output by little. The report has the figures for all layers together, too.
+By itself a layer is int8 only where ncnn runs it faster than float32 on this machine; of these, those that win most
+time for the noise that they bring, as long as all together move the network's output by little. The report has the
+figures for every layer together, too.
 """
 
 from __future__ import annotations
@@ -40,15 +41,15 @@ from .int8 import METHODS, Histogram, Method, candidates, needs_scale, to_int8
 from .ncnnrun import TIMEOUT, Job, extract, feed, load, time_layers
 from .param import Param
 from .param import read as read_param
-from .shapes import Shape
+from .shapes import Shape, ShapeError, infer
 from .weights import check_bin, read_bin, write_bin
 
 __all__ = ["Figures", "LayerFigures", "QuantizeReport", "quantize"]
 
 FASTER = 0.95
 """A layer becomes int8 where it takes at most this part of its float32 time."""
-NOISE = 0.02
-"""... and where it alone moves the output by at most this part of the output's own size (root mean square)."""
+NOISE = 0.03
+"""All layers together may move the output by this part of the output's own size (root mean square)."""
 PAYS_TIME = 0.9
 PAYS_TEXT = 0.005
 PAYS_COSINE = 0.999
@@ -87,8 +88,9 @@ class Figures:
     Attributes:
         layers: how many layers are int8.
         bytes: size of its .bin.
-        seconds: time of a run by precision: ``"int8"`` and, of the float network, ``"fp32"``, ``"fp16"`` and ``"bf16"``,
-            taken in turns; of each input the fastest, which a busy machine disturbs least, and of these the mean.
+        seconds: time of a run by precision: ``"int8"`` and, of the float network, ``"fp32"``, ``"fp16"`` and
+            ``"bf16"``, taken in turns; of each input the fastest, which a busy machine disturbs least, and of these
+            the mean.
         largest: largest difference of an output value.
         mean: mean difference.
         cosine: between the outputs.
@@ -190,7 +192,7 @@ def quantize(
         bin: its weights; None: beside it.
         shape: (C, H, W) that pictures are resized to, for a network without a manifest.
         pixels: how they become its input; None: BGR in [0, 1].
-        method: ``"kl"``, ``"max"`` or ``"mse"``, see :meth:`liteocr.convert.int8.Histogram.threshold`; None: the best one.
+        method: ``"kl"``, ``"max"`` or ``"mse"``, see :meth:`liteocr.convert.int8.Histogram.threshold`; None: the best.
         layers: names of the layers to make int8; None: those where it pays.
         threads: of ncnn.
         repeat: how often times are taken.
@@ -244,16 +246,20 @@ def quantize(
         everything = make("all", way, able)
         noise = work(_noise, used[:2], thresholds, list(able))
         times = work(_times, *everything, held[:3], repeat)
-        figures = []
-        for name, layer in able.items():
-            fp32, int8 = times[name]
-            wanted = name in layers if layers is not None else int8 <= FASTER * fp32 and noise[name] <= NOISE
-            largest = histograms[layer.inputs[0]].largest if layer.inputs[0] in histograms else 0.0
-            figures.append(
-                LayerFigures(name, layer.type, thresholds.get(name, 0.0), largest, noise[name], fp32, int8, wanted)
+        chosen = tuple(layers) if layers is not None else _choose(times, noise)
+        figures = [
+            LayerFigures(
+                name,
+                layer.type,
+                thresholds.get(name, 0.0),
+                histograms[layer.inputs[0]].largest if name in thresholds else 0.0,
+                noise[name],
+                times[name][0],
+                times[name][1],
+                name in chosen,
             )
-        chosen = [figure.name for figure in figures if figure.chosen] or list(able)
-        figures = [replace(figure, chosen=figure.name in chosen) for figure in figures]
+            for name, layer in able.items()
+        ]
         files = make(stem, way, chosen)
         report = QuantizeReport(
             name=param.name.removesuffix(".param"),
@@ -277,6 +283,17 @@ def quantize(
         )
         (place / f"{stem}.txt").write_text(report.text() + "\n", encoding="utf-8")
     return report
+
+
+def _choose(times: Mapping[str, tuple[float, float]], noise: Mapping[str, float]) -> tuple[str, ...]:
+    """The layers where int8 pays most, as long as their noise, which adds up by squares, stays small; at least one."""
+    faster = {name: fp32 - int8 for name, (fp32, int8) in times.items() if int8 <= FASTER * fp32}
+    chosen, total = [], 0.0
+    for name in sorted(faster, key=lambda name: faster[name] / (noise[name] ** 2 + 1e-12), reverse=True):
+        if math.sqrt(total + noise[name] ** 2) <= NOISE:
+            chosen.append(name)
+            total += noise[name] ** 2
+    return tuple(chosen) or (min(noise, key=lambda name: noise[name]),)
 
 
 def _thresholds(network: Param, histograms: Mapping[str, Histogram], method: Method) -> dict[str, float]:
@@ -323,6 +340,13 @@ def _source(param: Path, bin: Path, network: Param, shape: Shape | None, pixels:
             f"{param.name} is not named by a manifest beside it; give the shape that pictures are resized to, "
             "--shape 1,3,H,W"
         )
+    if shape is not None:
+        if len(shape) != 3 or shape[0] not in {1, 3}:
+            raise OptionError(f"the shape of a picture is (3, H, W) or (1, H, W), not {shape}")
+        try:
+            infer(network, {blob: shape})
+        except ShapeError as error:
+            raise ModelFileError(f"{param} cannot take pictures of {shape}: {error}; give another shape") from None
     if pixels is None:
         pixels = Input("BGR", 1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), None, 1)
     return _Source(
