@@ -31,6 +31,17 @@ def similarity(found: str, expected: str) -> float:
     return 1 - row[-1] / max(len(a), len(b), 1)
 
 
+def said_at(page: liteocr.Page, quad: np.ndarray) -> str:
+    """What a page says inside a quad, from left to right as the quad runs."""
+    direction = quad[1] - quad[0]
+    inside = [
+        line
+        for line in page
+        if cv2.pointPolygonTest(quad.astype(np.float32), [float(v) for v in np.mean(line.quad, axis=0)], False) > 0
+    ]
+    return "".join(line.text for line in sorted(inside, key=lambda line: float(np.mean(line.quad, axis=0) @ direction)))
+
+
 def picture(name: str) -> np.ndarray:
     image = cv2.imread(str(DATA / name))
     assert image is not None
@@ -40,8 +51,11 @@ def picture(name: str) -> np.ndarray:
 @pytest.mark.parametrize("truth", INDEX, ids=[t["image"] for t in INDEX])
 def test_every_test_picture_is_read(ocr: liteocr.OCR, truth: dict[str, Any]) -> None:
     page = ocr.read(DATA / truth["image"])
-    expected = "".join(item["text"] for item in truth["items"] if not item["ignore"])
-    assert similarity(page.text, expected) > 0.9
+    if truth["image"] != "small.png":  # a list in two columns may be read by rows or by columns
+        expected = "".join(item["text"] for item in truth["items"] if not item["ignore"])
+        assert similarity(page.text, expected) > 0.9
+    right = [similarity(said_at(page, np.array(item["quad"])), item["text"]) for item in truth["items"]]
+    assert np.mean(right) > 0.9
 
 
 def test_every_line_of_the_receipt_is_found_where_it_stands(ocr: liteocr.OCR) -> None:
