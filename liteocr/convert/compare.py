@@ -69,6 +69,7 @@ __all__ = [
     "Picture",
     "compare",
     "describe",
+    "firsts",
     "picture_input",
     "short_number",
     "verdict",
@@ -863,7 +864,7 @@ def _measure(job: _Job) -> Comparison:
         "",
         {},
         tuple(pairs),
-        tuple(m.blob for m in matches if m.tensor in job.reference.outputs),
+        tuple(m.blob for m in matches if m.tensor in job.reference.outputs and m.blob in runner.param.outputs()),
         tuple(alignment.intermediates),
         tuple(alignment.failed),
         len(matches) + len(alignment.intermediates),
@@ -874,7 +875,7 @@ def _measure(job: _Job) -> Comparison:
         bool(runner.rounded),
         tuple(m.layer.name for m in matches if _is_flat(job.reference.values[m.tensor])),
     )
-    chosen = {pair.blob for pair in result.worst(job.maps)} | {p.blob for p in _firsts(result)}
+    chosen = {pair.blob for pair in result.worst(job.maps)} | {pair.blob for _, pair in firsts(result)}
     final = [
         replace(pair, maps=_feature_map(job, alignment.matches[pair.blob], seen, pair)) if pair.blob in chosen else pair
         for pair in pairs
@@ -884,10 +885,6 @@ def _measure(job: _Job) -> Comparison:
 
 def _is_flat(value: Array) -> bool:
     return value.size > 1 and float(value.min()) == float(value.max())
-
-
-def _firsts(result: Comparison) -> list[Pair]:
-    return [pair for precision in result.precisions for pair in result.diverging(precision)[:1]]
 
 
 def _passes(
@@ -1043,6 +1040,15 @@ def short_number(value: float) -> str:
     return "0" if value == 0 else f"{value:.2g}" if value >= 1e-2 else f"{value:.1e}"
 
 
+def firsts(result: Comparison) -> list[tuple[str, Pair]]:
+    """The first pairs to diverge, each once, with the precisions at which they are the first."""
+    found: dict[str, tuple[list[str], Pair]] = {}
+    for precision in result.precisions:
+        for pair in result.diverging(precision)[:1]:
+            found.setdefault(pair.blob, ([], pair))[0].append(precision)
+    return [(", ".join(precisions), pair) for precisions, pair in found.values()]
+
+
 def verdict(result: Comparison, precision: str) -> str:
     """Equal or not, and why not, at one precision."""
     diverging, far = result.diverging(precision), result.output_far(precision)
@@ -1094,10 +1100,8 @@ def _lines(result: Comparison, top: int) -> list[str]:
                     f"difference {short_number(total.max_abs)}, {short_number(total.relative)} of its range "
                     f"(allowed {short_number(result.output_tolerances[precision])})"
                 )
-    for precision in result.precisions:
-        first = next(iter(result.diverging(precision)), None)
-        if first is not None:
-            lines += ["", f"first to diverge at {precision}:", *describe(first, result.precisions)]
+    for at, first in firsts(result):
+        lines += ["", f"first to diverge at {at}:", *describe(first, result.precisions)]
     if top > 0 and result.pairs:
         worst = result.worst(top)
         lines += ["", f"the {len(worst)} layers with the largest differences of their own:", *_table(worst, result)]

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .compare import Comparison, Errors, FeatureMap, Pair, describe, short_number, verdict
+from .compare import Comparison, Errors, FeatureMap, Pair, describe, firsts, short_number, verdict
 from .pairing import Difference
 
 __all__ = ["report"]
@@ -141,17 +141,15 @@ def _legend(result: Comparison) -> str:
 
 def _divergences(result: Comparison) -> list[str]:
     out = []
-    for precision in result.precisions:
-        first = next(iter(result.diverging(precision)), None)
-        if first is not None:
-            text = "\n".join(line.strip() for line in describe(first, result.precisions))
-            out += [f"<h2>First to diverge at {precision}: {escape(first.layer)}</h2>", f"<pre>{escape(text)}</pre>"]
+    for at, first in firsts(result):
+        text = "\n".join(line.strip() for line in describe(first, result.precisions))
+        out += [f"<h2>First to diverge at {at}: {escape(first.layer)}</h2>", f"<pre>{escape(text)}</pre>"]
     return out
 
 
 def _maps(result: Comparison, top: int) -> list[str]:
-    firsts = [pair for precision in result.precisions for pair in result.diverging(precision)[:1]]
-    chosen = {pair.blob: pair for pair in (*firsts, *result.worst(top)) if pair.maps is not None}
+    worst_pairs = (*(pair for _, pair in firsts(result)), *result.worst(top))
+    chosen = {pair.blob: pair for pair in worst_pairs if pair.maps is not None}
     if not chosen:
         return []
     out = ["<h2>Feature maps of the worst layers</h2>"]

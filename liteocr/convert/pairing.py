@@ -592,6 +592,7 @@ class _Aligner:
         if own <= 1:
             # The network goes on rightly. Wrong it is only if it would with the candidate, too, and that one is near.
             exact = self.graph.op(candidate.tensor).rpartition("::")[2].lower().rstrip("_") == layer.type.lower()
+            exact = exact or (family(layer.type) in _COUNTED and candidate.rank[:2] == (0, 0))
             if score > 1 or not (candidate.distance <= 0.02 or exact):
                 self.found.intermediates.append(blob)
                 return

@@ -527,7 +527,7 @@ def test_the_command_says_not_equal(
     assert told["first_divergence"] == "interp_0"
     assert told["precisions"]["fp16"]["first_divergence"] == "interp_0"
     text = page.read_text(encoding="utf-8")
-    assert "First to diverge at fp32: interp_0" in text
+    assert "First to diverge at fp32, fp16: interp_0" in text
     assert text.count("data:image/png;base64,") >= 3
     assert "<polyline" in text
     assert "http" not in text.replace("http-equiv", "")  # needs nothing from elsewhere
