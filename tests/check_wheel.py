@@ -3,7 +3,8 @@
     python tests/check_wheel.py DIST_DIR VENV_DIR
 
 Fails when the wheel is too large, when it brings other run-time packages than the five, when the weights are not in it,
-or when the installed command does not read the test picture.
+or when the installed command does not read the test picture. Then liteocr-model: what needs no extra works without,
+what needs it says so, and with the extra a model is converted and compared, without PyTorch.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from pathlib import Path
 
 MAX_WHEEL_BYTES = 12_000_000
 RUN_TIME = {"ncnn", "numpy", "opencv-python", "pyclipper", "shapely"}
-PICTURE = Path(__file__).resolve().parent / "data" / "receipt.jpg"
+TESTS = Path(__file__).resolve().parent
+PICTURE = TESTS / "data" / "receipt.jpg"
+MODEL = TESTS / "convert" / "data" / "example.old.fixed.onnx"
+NEEDS_EXTRA = 6
 TIME_IMPORT = """
 import time, cv2, ncnn, numpy
 start = time.perf_counter()
@@ -59,6 +63,24 @@ def main() -> None:
         if "TOTAL" not in text.upper():
             sys.exit(f"the installed command read {text!r} from {PICTURE.name}, without TOTAL")
         print(f"read {len(page['lines'])} lines of {PICTURE.name}")
+
+        command = scripts / "liteocr-model"
+        param = run(python, "-c", "import liteocr.weights as w; print(w.load().recognizer.param)").strip()
+        if "has every layer" not in run(command, "info", param, "--repeat", "1"):
+            sys.exit("liteocr-model info does not find every layer of the recogniser")
+        run(command, "upgrade", param, "upgraded.param")
+        bare = subprocess.run(
+            [command, "convert", MODEL, "out"], cwd=outside, check=False, capture_output=True, text=True
+        )
+        if bare.returncode != NEEDS_EXTRA or "liteocr[convert]" not in bare.stderr:
+            sys.exit(f"without the extra, liteocr-model convert ends with {bare.returncode}: {bare.stderr}")
+        subprocess.run(
+            [python, "-m", "pip", "install", "--quiet", f"liteocr[convert] @ {wheel.resolve().as_uri()}"], check=True
+        )
+        print(run(command, "convert", MODEL, "out").strip().splitlines()[0])
+        print(run(command, "compare", MODEL, "out/example.ncnn.param").strip().splitlines()[0])
+        if "torch" in run(python, "-m", "pip", "list", "--format", "freeze"):
+            sys.exit("the extra [convert] brought torch")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Print the run-time requirements of pyproject.toml with every lower bound as the exact version, for pip."""
+"""Print the run-time requirements of pyproject.toml, and those of the extra [convert], with every lower bound as the
+exact version, for pip."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ import re
 from pathlib import Path
 
 text = (Path(__file__).resolve().parent.parent / "pyproject.toml").read_text(encoding="utf-8")
-block = re.search(r"^dependencies = \[(.*?)^\]", text, re.MULTILINE | re.DOTALL)
-if block is None:
-    raise SystemExit("pyproject.toml has no list of dependencies")
-print(" ".join(re.findall(r'"([^"]+)"', block[1])).replace(">=", "=="))
+for name in ("dependencies", "convert"):
+    block = re.search(rf"^{name} = \[(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    if block is None:
+        raise SystemExit(f"pyproject.toml has no list {name}")
+    print(" ".join(re.findall(r'"([^"]+)"', block[1])).replace(">=", "=="))

@@ -233,8 +233,14 @@ def macs(layer: Layer, inputs: Sequence[Shape | None], output: Shape | None) -> 
     return 0
 
 
+_INT8 = frozenset(
+    ("Convolution", "ConvolutionDepthWise", "Embed", "GRU", "Gemm", "InnerProduct", "LSTM", "MultiHeadAttention", "RNN")
+)
+
+
 def _runs_in(layer: Layer, precision: str, bits: int) -> str:
-    if layer.integer(8) and layer.type in {"Convolution", "ConvolutionDepthWise", "InnerProduct", "LSTM", "GRU", "RNN"}:
+    key = 18 if layer.type in {"Embed", "Gemm", "MultiHeadAttention"} else 8
+    if layer.type in _INT8 and layer.integer(key):
         return "int8"
     if bits == 32:
         return "fp32"

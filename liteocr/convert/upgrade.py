@@ -34,7 +34,7 @@ What cannot be decided from the file alone is listed, not touched.
 
 With ``dynamic``, sizes that the export froze become sizes that follow the input: output sizes of Interp become scales,
 or the size of the blob that the result meets; Reshape keeps its constant sides and computes the others; a Pooling as
-large as its input becomes adaptive.
+large as its input becomes adaptive, and a Crop to the end of its input stays one.
 """
 
 from __future__ import annotations
@@ -443,7 +443,8 @@ def _dynamic(param: Param, size: tuple[int, int] | None, changes: list[Change]) 
         return param
     channels = _channels(param, pictures[0])
     frozen = [layer for layer in param.layers if _is_frozen(layer)]
-    if not frozen and _holds(param, pictures, channels, _TESTS):
+    size = size or _stated_size(param, pictures)
+    if not frozen and size is None and any(_holds(param, pictures, channels, sizes) for sizes in _TESTS):
         return param  # sizes follow the input already
     export = _export_size(param, pictures, channels, size)
     names = _Names(param)
@@ -457,6 +458,7 @@ def _dynamic(param: Param, size: tuple[int, int] | None, changes: list[Change]) 
             layers.append(layer)
     param = Param(tuple(layers))
     param = _free_pooling(param, pictures, channels, export, changes)
+    param = _free_crops(param, pictures, channels, export, changes)
     param = _free_reshapes(param, pictures, channels, export, changes)
     param = _free_hints(param, changes)
     twice = (2 * export[0], 2 * export[1])
@@ -468,8 +470,8 @@ def _dynamic(param: Param, size: tuple[int, int] | None, changes: list[Change]) 
     return param
 
 
-_TESTS = ((256, 384), (320, 192))
-"""Sizes of pictures at which a network with free sizes must hold together."""
+_TESTS = (((256, 384), (320, 192)), ((48, 320), (48, 200)), ((32, 320), (32, 200)))
+"""Sizes of pictures, or of lines of text, at which a network with free sizes must hold together."""
 
 
 def _is_frozen(layer: Layer) -> bool:
@@ -505,16 +507,20 @@ def _holds(param: Param, pictures: Sequence[str], channels: int, sizes: Sequence
     return True
 
 
+def _stated_size(param: Param, pictures: Sequence[str]) -> tuple[int, int] | None:
+    """Height and width of the input that the file itself states."""
+    for layer in param.layers:
+        if layer.type == "Input" and layer.outputs[0] in pictures:
+            hint = layer.array(30)
+            if layer.integer(0) and layer.integer(1):
+                return layer.integer(1), layer.integer(0)
+            if len(hint) >= 3 and hint[0] == 3:
+                return int(hint[2]), int(hint[1])
+    return None
+
+
 def _export_size(param: Param, pictures: Sequence[str], channels: int, size: tuple[int, int] | None) -> tuple[int, int]:
     """Height and width of the input at which all frozen sizes fit each other."""
-    if size is None:
-        for layer in param.layers:
-            if layer.type == "Input" and layer.outputs[0] in pictures:
-                hint = layer.array(30)
-                if layer.integer(0) and layer.integer(1):
-                    size = layer.integer(1), layer.integer(0)
-                elif len(hint) >= 3 and hint[0] == 3:
-                    size = int(hint[2]), int(hint[1])
     if size is not None:
         try:
             infer(param, dict.fromkeys(pictures, (channels, *size)))
@@ -657,6 +663,30 @@ def _free_pooling(
             layers[i] = replace(layer, params={0: layer.integer(0), 7: 1, 8: 1})
             what = f"a kernel as large as its input, {shape[1]} x {shape[2]}, became adaptive to 1 x 1"
             changes.append(Change(layer.name, "Pooling", what, "the export froze it"))
+    return Param(tuple(layers))
+
+
+def _free_crops(
+    param: Param, pictures: Sequence[str], channels: int, export: tuple[int, int], changes: list[Change]
+) -> Param:
+    layers = list(param.layers)
+    for i, layer, (shape,) in _each(param, pictures, channels, [export]):
+        if layer.type != "Crop" or shape is None or len(shape) != 3 or len(layer.inputs) > 1:
+            continue
+        params = dict(layer.params)
+        ends = layer.array(10)
+        if ends:
+            axes = [int(axis) % 3 for axis in layer.array(11)] or [0, 1, 2]
+            params[10] = tuple(
+                -233 if axis > 0 and end == shape[axis] else end for axis, end in zip(axes, ends, strict=False)
+            )
+        else:
+            for key, side in ((0, shape[2]), (1, shape[1])):
+                if layer.integer(key + 3) > 0 and layer.integer(key + 3) == side - layer.integer(key):
+                    params[key + 3] = -233
+        if params != layer.params:
+            layers[i] = replace(layer, params=params)
+            changes.append(Change(layer.name, "Crop", "sizes became -233, all that is left", "the export froze them"))
     return Param(tuple(layers))
 
 

@@ -324,6 +324,21 @@ def test_frozen_reshapes_and_pooling() -> None:
     assert size_at(new, 32, 128, "out2") == (4, 16, 64)
 
 
+def test_frozen_crops(compute: Compute) -> None:
+    """What went to the end of its input still does; what ended before is left."""
+    text = network(
+        "Crop c 1 1 in0 a 0=1 3=5 4=-233 5=-233",
+        "Crop d 1 1 a b -23309=2,1,1 -23310=2,4,5 -23311=2,1,2",
+        "Crop e 1 1 b out0 3=2 4=-233 5=-233",
+        size=(2, 4, 6),
+    )
+    new, changes = upgrade(text, dynamic=True)
+    assert done(changes) == ["Crop", "Crop", "Input"]
+    small, large = (np.arange(n, dtype=np.float32).reshape(2, 4, -1) for n in (48, 80))
+    np.testing.assert_array_equal(compute(new, {"in0": small}), compute(text, {"in0": small}))
+    np.testing.assert_array_equal(compute(new, {"in0": large}), large[:, 1:, 2:4])
+
+
 def test_size_of_the_export_is_needed() -> None:
     """Where frozen sizes fit many inputs, the message says what to give; a wrong one is refused."""
     text = network("Convolution a 1 1 in0 a 0=4 1=3 3=2 4=1 5=0 6=108", "Interp w 1 1 a out0 0=2 3=96 4=160")
