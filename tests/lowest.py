@@ -1,5 +1,5 @@
 """Print the run-time requirements of pyproject.toml, and those of the extra [convert], with every lower bound as the
-exact version, for pip."""
+exact version, for pip: one on a line."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ for name in ("dependencies", "convert"):
     block = re.search(rf"^{name} = \[(.*?)^\]", text, re.MULTILINE | re.DOTALL)
     if block is None:
         raise SystemExit(f"pyproject.toml has no list {name}")
-    print(" ".join(re.findall(r'"([^"]+)"', block[1])).replace(">=", "=="))
+    print("\n".join(re.findall(r'"([^"]+)"', block[1])).replace(">=", "=="))

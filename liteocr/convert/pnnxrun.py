@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
 import subprocess
 import tempfile
@@ -9,7 +11,7 @@ from pathlib import Path
 
 from ..net import ncnn_version
 from . import ncnnrun
-from .errors import ConvertError, UnsupportedError, extra
+from .errors import ConvertError, MissingExtraError, UnsupportedError, extra
 from .param import read as read_param
 from .proof import Net, Shapes
 
@@ -55,6 +57,14 @@ def translate(
     return net
 
 
+def _program() -> Path:
+    """The program that the package pnnx brings; the package itself imports torch, which an ONNX model does not need."""
+    spec = importlib.util.find_spec("pnnx")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError("the package pnnx is needed; pip install 'liteocr[convert]'")
+    return Path(next(iter(spec.submodule_search_locations))) / ("pnnx.exe" if os.name == "nt" else "pnnx")
+
+
 def _run(model: bytes, first: Shapes, second: Shapes | None, folder: Path, *, fp16: bool) -> str:
     """Run pnnx in a folder; returns the last lines that it printed, with its exit code where that is not 0."""
     (folder / "net.onnx").write_bytes(model)
@@ -64,7 +74,7 @@ def _run(model: bytes, first: Shapes, second: Shapes | None, folder: Path, *, fp
             shapes.append(f"{key}=" + ",".join("[" + ",".join(map(str, one)) + "]f32" for one in given))
     try:
         run = subprocess.run(
-            [extra("pnnx").EXEC_PATH, "net.onnx", f"fp16={int(fp16)}", *shapes],
+            [_program(), "net.onnx", f"fp16={int(fp16)}", *shapes],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
