@@ -15,7 +15,8 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=Path("training/checkpoints/angle.pt"))
     parser.add_argument("--out", type=Path, default=Path("weights"))
     args = parser.parse_args()
-    to_ncnn(angle.load(args.checkpoint), angle.HEIGHT, (192, 320), args.out / "angle")
+    shapes = ((1, 3, angle.HEIGHT, width) for width in (192, 320))
+    to_ncnn(angle.load(args.checkpoint), *shapes, args.checkpoint, args.out / "angle")
 
 
 if __name__ == "__main__":

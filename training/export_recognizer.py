@@ -16,7 +16,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("weights"))
     args = parser.parse_args()
     net, charset = crnn.load(args.checkpoint)
-    to_ncnn(net, crnn.HEIGHT, (320, 480), args.out / "recognizer")
+    shapes = ((1, 3, crnn.HEIGHT, width) for width in (320, 480))
+    to_ncnn(net, *shapes, args.checkpoint, args.out / "recognizer")
     (args.out / "charset.txt").write_text("".join(c + "\n" for c in charset), encoding="utf-8", newline="\n")
 
 

@@ -38,6 +38,8 @@ TIMEOUT = 1200.0
 """Seconds for all that onnxruntime has to do."""
 LOSS = 0.01
 """How much of an array of weights float16 may lose, as a norm; rounding alone costs 0.0003."""
+NOTEWORTHY = 0.02
+"""From what difference on float16 is worth a note."""
 SIDES = ((320, 320), (48, 320), (32, 320), (224, 224), (64, 256))
 """H and W to try where the model names neither: a detector's, then recognisers'."""
 
@@ -208,6 +210,12 @@ def convert(
                 raise NotEqualError(
                     f"{name} is right with float32 weights, but float16 moves {wrong[0].tensor} by "
                     f"{wrong[0].relative:.2g} of its largest value; convert with --fp32"
+                )
+            moved = max(rounded, key=lambda p: p.relative)
+            if moved.relative > NOTEWORTHY:
+                notes += (
+                    f"float16 weights move {moved.tensor} by {moved.relative:.2g} of its largest value (the input is "
+                    "noise); measure on pictures, or convert with --fp32",
                 )
             proofs += rounded
         report = ConvertReport(

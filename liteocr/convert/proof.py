@@ -41,8 +41,9 @@ Shapes = tuple[tuple[int, ...], ...]
 
 TOLERANCE = 1e-3
 """How far ncnn's output may be off with float32 weights, relative to the largest value of the reference's."""
-TOLERANCE_FP16 = 5e-2
-"""The same with float16 weights. Their rounding is part of it, so that it says little about the structure."""
+TOLERANCE_FP16 = 0.3
+"""The same with float16 weights: what rounding can explain. Noise as input moves a Softmax over thousands of classes by
+0.1."""
 STRIDE = 32
 """The grid of the sizes where the model leaves them to us: what detectors need."""
 

@@ -143,11 +143,11 @@ def shift(how: Mode, scale: float) -> int | None:
     """
     if how.mode != "nearest" or scale != round(scale):
         return None
-    size, whole = 7, int(scale)
-    wanted = matrix(size, size * whole, scale, how).argmax(1)
-    ours = np.arange(size).repeat(whole)
-    at = np.arange(size * whole)
+    whole = int(scale)
+    sizes = (1, 2, 3, 7, 16, 33)
+    wanted = [matrix(size, size * whole, scale, how).argmax(1) for size in sizes]
     for k in sorted(range(-whole, whole + 1), key=abs):
-        if (ours[np.clip(at + k, 0, size * whole - 1)] == wanted).all():
+        ours = [np.clip(np.arange(size * whole) + k, 0, size * whole - 1) // whole for size in sizes]
+        if all(np.array_equal(a, b) for a, b in zip(ours, wanted, strict=True)):
             return k
     return None

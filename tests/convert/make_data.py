@@ -22,7 +22,7 @@ DOCS = HERE.parents[1] / "docs"
 
 
 class Debris(nn.Module):
-    """Upsampling to the size of another tensor, cropping, pooling, a view: what leaves Shape, Gather and Concat behind."""
+    """Upsampling to the size of another tensor, cropping, a view: what leaves Shape, Gather and Concat behind."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,8 +106,9 @@ def export(net: nn.Module, shape: tuple[int, ...], free: tuple[int, ...], *, new
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if new:
-            dims = {axis: torch.export.Dim.DYNAMIC for axis in free}
-            program = torch.onnx.export(net, image, dynamo=True, dynamic_shapes=(dims,) if free else None, verbose=False)
+            dims = dict.fromkeys(free, torch.export.Dim.DYNAMIC)
+            shapes = (dims,) if free else None
+            program = torch.onnx.export(net, image, dynamo=True, dynamic_shapes=shapes, verbose=False)
             assert program is not None
             program.save(str(path), external_data=False)
         else:
