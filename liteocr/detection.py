@@ -7,6 +7,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = ["Detection", "DetectorOptions", "Frame", "TextDetector", "fit"]
 
 _HALO = 96
 """How many pixels a tile sees beyond its own part, at least."""
+_LEAST_TILE = (4 * _HALO) ** 2
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -44,9 +46,10 @@ class DetectorOptions:
     min_side: int = 64
     """Pictures whose short side is below this are enlarged to it: text that fills a small crop is otherwise too small
     to be found."""
-    tile: int = 1600
-    """Inputs longer than this, in pixels, go through the network in overlapping tiles, whose maps are put together
-    before lines are made of them: memory stays bounded, and no line is cut at a border."""
+    tile: int = 900_000
+    """Inputs of more pixels than this go through the network in overlapping tiles, whose maps are put together before
+    lines are made of them: no line is cut at a border. Memory stays bounded, about 150 bytes a pixel of a tile, and a
+    processor's caches hold more of a tile than of a page: a page of 2 megapixels takes no longer in tiles."""
     margin: int = 16
     """Pixels of replicated border around the scaled picture: text cut by the picture's edge is found up to the edge."""
     text_threshold: float = 0.4
@@ -73,8 +76,8 @@ class DetectorOptions:
     def __post_init__(self) -> None:
         if self.max_side is not None and self.max_side < 32:
             raise OptionError(f"max_side is {self.max_side}; it must be 32 or more, or None for no limit")
-        if self.tile < 4 * _HALO:
-            raise OptionError(f"tile is {self.tile}; it must be {4 * _HALO} or more")
+        if self.tile < _LEAST_TILE:
+            raise OptionError(f"tile is {self.tile} pixels; it must be {_LEAST_TILE} or more")
         for name in ("text_threshold", "kernel_threshold", "min_score", "max_inside"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise OptionError(f"{name} is {getattr(self, name)}; it must be in [0, 1]")
@@ -111,13 +114,58 @@ def fit(width: int, height: int, options: DetectorOptions, stride: int) -> Frame
     return Frame(w, h, up(w), up(h))
 
 
-def _spans(length: int, tile: int, halo: int, stride: int) -> list[tuple[int, int]]:
-    """Cut a side into equal parts, multiples of the stride, that about fit into a tile together with their halos."""
-    if length <= tile:
-        return [(0, length)]
-    parts = math.ceil(length / max(tile - 2 * halo, stride))
+class _Span(NamedTuple):
+    """A tile's part of a side of the input, in pixels."""
+
+    first: int
+    """Where what the network sees begins."""
+    last: int
+    """Where it ends."""
+    start: int
+    """Where the tile's own part begins."""
+    end: int
+    """Where that ends."""
+
+    def own(self, step: int) -> slice:
+        """The own part among what the network saw, in pixels of a map of which one is ``step`` pixels of the input."""
+        return slice((self.start - self.first) // step, (self.end - self.first) // step)
+
+
+def _tiles(height: int, width: int, area: int, halo: int, stride: int) -> tuple[list[_Span], list[_Span]]:
+    """Cut an input into the tiles that cost least.
+
+    Args:
+        height: of the input, a multiple of the stride.
+        width: of the input, a multiple of the stride.
+        area: how many pixels a tile may have, halo included.
+        halo: how many pixels a tile sees beyond its own part, a multiple of the stride.
+        stride: of the network.
+
+    Returns:
+        The tiles' rows and their columns.
+    """
+
+    def largest(spans: list[_Span]) -> int:
+        return max(span.last - span.first for span in spans)
+
+    best: tuple[float, list[_Span], list[_Span]] = (math.inf, [], [])
+    for parts in range(1, height // stride + 1):
+        rows = _spans(height, parts, halo, stride)
+        most = area // largest(rows)
+        own = width if most >= width else (most - 2 * halo) // stride * stride
+        if own <= 0:
+            continue
+        columns = _spans(width, math.ceil(width / own), halo, stride)
+        if largest(rows) * largest(columns) <= area:
+            seen = sum(span.last - span.first for span in rows) * sum(span.last - span.first for span in columns)
+            best = min(best, (seen, rows, columns), key=lambda found: found[0])
+    return best[1:]
+
+
+def _spans(length: int, parts: int, halo: int, stride: int) -> list[_Span]:
+    """Cut a side into equal parts; each sees so many pixels on both sides of it, as far as there are any."""
     cuts = [round(length * k / parts / stride) * stride for k in range(parts + 1)]
-    return list(itertools.pairwise(cuts))
+    return [_Span(max(a - halo, 0), min(b + halo, length), a, b) for a, b in itertools.pairwise(cuts)]
 
 
 class TextDetector:
@@ -192,25 +240,23 @@ class TextDetector:
     def _run(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Maps of an input whose sides are multiples of the stride, in tiles if it is large."""
         height, width = image.shape[:2]
-        tile = self.options.tile
-        if max(height, width) <= tile:
-            return self._net.run_image(image, self._spec.input)
-        maps = np.empty(0, np.float32)
         stride = self._spec.input.stride
         halo = math.ceil(_HALO / stride) * stride
-        for top, bottom in _spans(height, tile, halo, stride):
-            for left, right in _spans(width, tile, halo, stride):
-                y, x = max(top - halo, 0), max(left - halo, 0)
-                part = image[y : bottom + halo, x : right + halo]
-                found = self._net.run_image(part, self._spec.input)
-                if found.ndim != 3:
-                    return found
-                step = part.shape[0] // found.shape[1]
-                if not maps.size:
-                    maps = np.empty((found.shape[0], height // step, width // step), np.float32)
-                maps[:, top // step : bottom // step, left // step : right // step] = found[
-                    :, (top - y) // step : (bottom - y) // step, (left - x) // step : (right - x) // step
-                ]
+        if height * width <= self.options.tile:
+            return self._net.run_image(image, self._spec.input)
+        maps = np.empty(0, np.float32)
+        rows, columns = _tiles(height, width, self.options.tile, halo, stride)
+        for y, x in itertools.product(rows, columns):
+            part = image[y.first : y.last, x.first : x.last]
+            found = self._net.run_image(part, self._spec.input)
+            if found.ndim != 3:
+                return found
+            step = part.shape[0] // found.shape[1]
+            if not maps.size:
+                maps = np.empty((found.shape[0], height // step, width // step), np.float32)
+            maps[:, y.start // step : y.end // step, x.start // step : x.end // step] = found[
+                :, y.own(step), x.own(step)
+            ]
         return maps
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:

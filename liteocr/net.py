@@ -93,6 +93,12 @@ class Net:
         opt.num_threads = threads
         opt.use_fp16_packed = opt.use_fp16_storage = opt.use_fp16_arithmetic = options.fp16
         opt.use_bf16_packed = opt.use_bf16_storage = options.bf16
+        # ncnn's own two pools keep every block that an input of any size ever needed. Of one pool for both purposes,
+        # which takes the first block that is large enough, less is lost, and it can be emptied: see _extract.
+        self._pool = pool = ncnn.PoolAllocator()  # held here, as the net only borrows it; freed after the net
+        pool.set_size_compare_ratio(0.0)
+        opt.blob_allocator = opt.workspace_allocator = pool
+        self._shape: tuple[int, ...] = ()
         _check_param(param)
         if not bin.is_file():
             raise WeightsError(f"{bin} is missing; put it beside {param.name} or reinstall liteocr")
@@ -154,6 +160,10 @@ class Net:
         return self._extract(to_mat(image, spec), image.shape)
 
     def _extract(self, mat: ncnn.Mat, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        if shape != self._shape:
+            # Blocks of other sizes would hardly fit, and would add up. (Those that another thread uses stay.)
+            self._pool.clear()
+            self._shape = shape
         extractor = self._net.create_extractor()
         code = extractor.input(self.input, mat)
         if code != 0:

@@ -9,17 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import liteocr
-from liteocr.detection import _spans
+from liteocr.detection import _tiles
 
 
-@given(st.integers(1, 400), st.integers(12, 60))
-def test_tiles_cover_a_side_without_gaps(strides: int, tile: int) -> None:
-    spans = _spans(32 * strides, 32 * tile, 96, 32)
-    assert spans[0][0] == 0 and spans[-1][1] == 32 * strides
-    assert all(a[1] == b[0] for a, b in itertools.pairwise(spans))
-    assert all(b > a and a % 32 == 0 for a, b in spans)
-    if len(spans) > 1:
-        assert max(b - a for a, b in spans) + 2 * 96 <= 32 * (tile + 1)
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(150_000, 2_000_000))
+def test_tiles_cover_an_input_without_gaps(height: int, width: int, area: int) -> None:
+    rows, columns = _tiles(32 * height, 32 * width, area, 96, 32)
+    for spans, length in ((rows, 32 * height), (columns, 32 * width)):
+        assert spans[0].start == 0 and spans[-1].end == length
+        assert all(a.end == b.start for a, b in itertools.pairwise(spans))
+        assert all(s.end > s.start and s.end % 32 == 0 for s in spans)
+        assert all(s.first == max(s.start - 96, 0) and s.last == min(s.end + 96, length) for s in spans)
+    largest = max(y.last - y.first for y in rows) * max(x.last - x.first for x in columns)
+    assert largest <= area
+    if 1024 * height * width <= area:
+        assert len(rows) == len(columns) == 1
+
+
+def test_pages_are_cut_across_their_longer_side() -> None:
+    rows, columns = _tiles(1568, 1216, 900_000, 96, 32)
+    assert (len(rows), len(columns)) == (3, 1)
+    rows, columns = _tiles(1216, 1568, 900_000, 96, 32)
+    assert (len(rows), len(columns)) == (1, 3)
 
 
 def test_tiles_do_not_cut_lines() -> None:
@@ -28,7 +39,7 @@ def test_tiles_do_not_cut_lines() -> None:
         cv2.putText(page, "Lines across the borders of tiles 0123456789", (40, y), cv2.FONT_HERSHEY_SIMPLEX, 1.3, 0, 2)
     whole, tiled = (
         liteocr.TextDetector(options=liteocr.DetectorOptions(max_side=None, tile=tile)).detect(page)
-        for tile in (1600, 512)
+        for tile in (2_000_000, 250_000)
     )
     assert len(whole) == len(tiled) == 14
 
@@ -41,4 +52,4 @@ def test_tiles_do_not_cut_lines() -> None:
 
 def test_a_tile_must_hold_its_halo() -> None:
     with pytest.raises(liteocr.OptionError, match="tile"):
-        liteocr.DetectorOptions(tile=100)
+        liteocr.DetectorOptions(tile=100_000)
