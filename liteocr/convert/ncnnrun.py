@@ -7,6 +7,7 @@ is compared with what the .param accounts for.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ __all__ = ["PRECISIONS", "RunPrecision", "check_layers", "check_loads", "layer_t
 
 RunPrecision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[str, ...] = get_args(RunPrecision)
+_MAX_ELEMENTS = 2**31 - 1
+"""What an index of ncnn can count."""
 TIMEOUT = 600.0
 """Seconds for one run. A network of OCR takes less than one."""
 
@@ -245,11 +248,17 @@ def feed(net: Any, param: Param, inputs: Mapping[str, NDArray[Any]], light: bool
     missing = [name for name in param.inputs() if name not in inputs]
     if missing:
         raise ModelFileError(f"the network needs an array for its input {missing[0]}")
+    shapes = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
     try:  # ncnn itself would read beyond the end of its weights
-        infer(param, {name: array.shape for name, array in inputs.items()})
+        expected = infer(param, {name: array.shape for name, array in inputs.items()})
     except ShapeError as error:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
         raise ModelFileError(f"the network cannot take the input {shapes}: {error}; give another shape") from None
+    for name, shape in expected.items():
+        if shape is not None and math.prod(shape) > _MAX_ELEMENTS:
+            raise ModelFileError(
+                f"with the input {shapes} blob {name} would have the shape {shape}; the .param is damaged, or the "
+                "input is too large"
+            )
     extractor = net.create_extractor()
     extractor.set_light_mode(light)
     for name, array in inputs.items():

@@ -197,6 +197,15 @@ def test_shapes_that_a_layer_cannot_take() -> None:
         run_all(PARAM, BIN, {"in0": np.zeros((5, 48, 96), np.float32)}, only=["out0"])
 
 
+def test_a_blob_that_no_memory_holds(tmp_path: Path) -> None:
+    """Refused before ncnn asks for the memory."""
+    path = tmp_path / "net.param"
+    path.write_text("7767517\n2 2\nInput in0 0 1 in0\nInterp i 1 1 in0 out0 0=1 1=100000.0 2=100000.0\n")
+    path.with_suffix(".bin").write_bytes(b"")
+    with pytest.raises(ModelFileError, match="blob out0 would have the shape"):
+        run_all(path, path.with_suffix(".bin"), {"in0": np.zeros((3, 4, 4), np.float32)})
+
+
 def test_layers_that_ncnn_does_not_have() -> None:
     """A stranger, an operator of PyTorch, and one that ncnn knows by name and was built without."""
     text = "7767517\n4 4\nInput a 0 1 a\nFoo f 1 1 a b\naten::foo g 1 1 b c\nArgMax h 1 1 c d\n"
