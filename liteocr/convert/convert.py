@@ -174,8 +174,9 @@ def convert(
         ConvertError: a tool crashed or took too long.
     """
     start = time.monotonic()
-    for package in ("onnx", "onnxruntime", "onnxslim", "pnnx"):
+    for package in ("onnx", "onnxruntime", "onnxslim"):
         extra(package)
+    pnnxrun.program()
     first, second = (_shapes(s) for s in (shape, shape2))
     if fixed and second:
         raise OptionError("a second shape frees sizes, which 'fixed' forbids; give one of them")
@@ -277,7 +278,7 @@ def _versions() -> dict[str, str]:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:  # onnxruntime has other names too, such as onnxruntime-gpu
-            found[package] = str(getattr(extra(package), "__version__", "?"))
+            found[package] = "of unknown version"
     return found
 
 

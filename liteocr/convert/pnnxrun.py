@@ -15,7 +15,7 @@ from .errors import ConvertError, MissingExtraError, UnsupportedError, extra
 from .param import read as read_param
 from .proof import Net, Shapes
 
-__all__ = ["translate"]
+__all__ = ["program", "translate"]
 
 TIMEOUT = 600.0
 """Seconds for one run of pnnx."""
@@ -57,7 +57,7 @@ def translate(
     return net
 
 
-def _program() -> Path:
+def program() -> Path:
     """The program that the package pnnx brings; the package itself imports torch, which an ONNX model does not need."""
     spec = importlib.util.find_spec("pnnx")
     if spec is None or not spec.submodule_search_locations:
@@ -74,7 +74,7 @@ def _run(model: bytes, first: Shapes, second: Shapes | None, folder: Path, *, fp
             shapes.append(f"{key}=" + ",".join("[" + ",".join(map(str, one)) + "]f32" for one in given))
     try:
         run = subprocess.run(
-            [_program(), "net.onnx", f"fp16={int(fp16)}", *shapes],
+            [program(), "net.onnx", f"fp16={int(fp16)}", *shapes],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
