@@ -396,9 +396,9 @@ def _matmul(layer: Layer, shapes: Sequence[Shape]) -> Shape | None:
 
 
 def _recurrent(layer: Layer, shapes: Sequence[Shape]) -> Shape | None:
-    if len(shapes[0]) != 2:
+    if len(shapes[0]) > 2 and max(shapes[0][:-2]) > 1:
         raise ShapeError(layer, f"it takes rows, a blob of two axes, not {shapes[0]}")
-    return shapes[0][0], layer.integer(0) * (2 if layer.integer(2) == 2 else 1)
+    return (1, *shapes[0])[-2], layer.integer(0) * (2 if layer.integer(2) == 2 else 1)
 
 
 def _shuffle(layer: Layer, shapes: Sequence[Shape]) -> Shape | None:
