@@ -593,7 +593,8 @@ def _run_graph(torch: Any, graph: Any, tensors: tuple[Any, ...], names: tuple[st
     graph.makeMultiOutputIntoTuple()
     results = torch._C._create_function_from_graph("every_tensor", graph)(*tensors)
     values = {v.debugName(): r for v, r in zip(seen, results[len(results) - len(seen) :], strict=True)}
-    arrays = {name: np.array(r.detach().float().numpy()) for name, r in values.items() if r.is_floating_point()}
+    floats = {n: r for n, r in values.items() if isinstance(r, torch.Tensor) and r.is_floating_point()}
+    arrays = {name: np.array(r.detach().float().numpy()) for name, r in floats.items()}
     fed = {n: np.asarray(t.float().numpy()) for n, t in zip(names, tensors, strict=True)}
     return Reference(tuple(nodes), names, tuple(outputs), _floats({**fed, **arrays}, ()))
 

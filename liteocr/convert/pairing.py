@@ -733,7 +733,7 @@ class _Aligner:
         """Tensors that a blob which equals none may stand for, the likeliest first."""
         judged = []
         for tensor in self.graph.values:
-            if self.graph.path(state.anchors, tensor) is None or tensor in self.reference.inputs:
+            if self.graph.path(state.anchors, tensor) is None:
                 continue
             candidate = self._judge(layer, state, result, tensor)
             if candidate.rank[0] <= 3:
