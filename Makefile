@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: check lint types test wheel check-lowest check-training clean
+.PHONY: check lint types test wheel check-lowest check-training check-arm64 peers clean
 
 check: lint types test wheel
 
@@ -42,6 +42,17 @@ check-lowest:
 check-training: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[train]'
 	$(BIN)/python -m pytest tests/training
+
+# The wheel on arm64, in emulation: needs apt, dpkg-deb and qemu-aarch64-static (apt-get install qemu-user-static).
+check-arm64: $(BIN)/.installed
+	$(BIN)/python -m build --wheel --outdir dist . > /dev/null
+	$(BIN)/python tests/check_arm64.py dist build/arm64
+
+# What benchmarks/compare.py measures against, in an environment of its own. Tesseract is the system's:
+# apt-get install tesseract-ocr tesseract-ocr-chi-sim
+peers:
+	$(PYTHON) -m venv build/peers
+	build/peers/bin/python -m pip install --quiet . -r benchmarks/peers.txt
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
