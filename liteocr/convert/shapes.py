@@ -49,7 +49,10 @@ def infer(param: Param, inputs: Mapping[str, Shape], *, strict: bool = True) -> 
             continue
         shapes = [found.get(blob, inputs.get(blob)) for blob in layer.inputs]
         try:
-            outputs = _outputs(layer, shapes)
+            try:
+                outputs = _outputs(layer, shapes)
+            except (ArithmeticError, LookupError, ValueError) as error:
+                raise ShapeError(layer, "its parameters contradict each other") from error
         except ShapeError:
             if strict:
                 raise

@@ -163,6 +163,9 @@ def test_shape_rules(line: str, shape: tuple[int, ...], expected: tuple[int, ...
         (["Convolution l 1 1 in0 out0 0=1 1=9 6=243"], (3, 5, 7)),
         (["Reshape l 1 1 in0 out0 0=4 1=-1"], (3, 5, 7)),
         (["LSTM l 1 1 in0 out0 0=4 1=112"], (3, 5, 7)),
+        (["PixelShuffle l 1 1 in0 out0 0=0"], (3, 5, 7)),
+        (["Crop l 1 1 in0 out0 -23309=2,1,1 -23310=1,4"], (3, 5, 7)),
+        (["Permute l 1 1 in0 out0 0=-9"], (3, 5, 7)),
     ],
 )
 def test_what_does_not_fit(lines: list[str], shape: tuple[int, ...]) -> None:
