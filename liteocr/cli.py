@@ -25,7 +25,7 @@ from . import __version__
 from .draw import draw_page
 from .errors import ExitCode, ImageError, LiteOCRError, OptionError
 from .image import MAX_PIXELS, frames
-from .net import cpu_count
+from .openmp import default_threads
 from .pipeline import MIN_SCORE, OCR, in_order
 from .results import Page
 
@@ -111,7 +111,7 @@ def _run(options: argparse.Namespace, make_ocr: Callable[..., Reader]) -> int:
     with _output(options.output) as out:
         printer = _PRINTERS[options.format](out, len(images) > 1 or len(options.images) > 1)
         if images:
-            threads = options.threads or cpu_count()
+            threads = options.threads or default_threads()
             # Several pictures at a time, one thread each, are read faster than one after the other. Where they would
             # not keep all threads busy to the end, each gets all threads instead.
             workers = threads if len(images) >= 2 * threads else 1

@@ -6,19 +6,21 @@ end in a crash of the interpreter. :class:`Net` checks all of them and raises in
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-import ncnn
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InferenceError, OptionError, WeightsError
+from .openmp import idle_waiting
 from .weights import Input, NetworkSpec
 
-__all__ = ["PRECISIONS", "Net", "Precision", "cpu_count", "ncnn_version", "to_mat"]
+with idle_waiting():  # the OpenMP runtime comes with ncnn, and looks at its settings once
+    import ncnn
+
+__all__ = ["PRECISIONS", "Net", "Precision", "ncnn_version", "to_mat"]
 
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -29,14 +31,6 @@ _PARAM_MAGIC = "7767517"
 def ncnn_version() -> str:
     """Version of the installed ncnn, such as ``"1.0.20261020"``."""
     return str(ncnn.__version__)
-
-
-def cpu_count() -> int:
-    """How many cores this process may use: its CPU affinity where the system tells, else all."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

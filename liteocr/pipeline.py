@@ -21,7 +21,8 @@ from . import geometry, vertical
 from .detection import Detection, DetectorOptions, TextDetector
 from .errors import InferenceError, LiteOCRError, OptionError
 from .image import MAX_PIXELS, frames
-from .net import Precision, cpu_count
+from .net import Precision
+from .openmp import default_threads
 from .orientation import Angle, AngleClassifier, line_angles, page_angle
 from .recognition import Recognition, TextRecognizer
 from .results import Char, Page, Quad, TextLine, as_quad
@@ -115,7 +116,7 @@ class OCR:
             raise OptionError(f"min_score is {min_score}; it must be in [0, 1]")
         if max_pixels is not None and max_pixels < 1:
             raise OptionError(f"max_pixels is {max_pixels}; it must be 1 or more, or None for no limit")
-        threads = cpu_count() if threads is None else threads
+        threads = default_threads() if threads is None else threads
         needs_detector = detector is None and not line
         needs_classifier = classifier is None and angle
         self._make_detector: Callable[..., Detector] | None = None
