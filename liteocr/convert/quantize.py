@@ -1,9 +1,9 @@
 """Make an ncnn network int8, and say what that costs and gains.
 
-Pictures of a folder are split: most calibrate, every fourth is held out. The calibrating ones tell how large the inputs
-of each layer get; the held-out ones tell how far the int8 network's output moves, and, for a network of a liteocr
-weights directory, how much of the text changes. Times are taken in turns with the float32 network, so that a busy
-machine slows both.
+Pictures of a folder are split at random, always alike: most calibrate, every fourth is held out. The calibrating ones
+tell how large the inputs of each layer get; the held-out ones tell how far the int8 network's output moves, and, for a
+network of a liteocr weights directory, how much of the text changes. Times are taken in turns with the float32 network,
+so that a busy machine slows both.
 
 By itself a layer is int8 only where ncnn runs it faster than float32 on this machine; of these, those that win most
 time for the noise that they bring, as long as all together move the network's output by little. The report has the
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -365,6 +366,7 @@ def _pictures(path: Path) -> list[Path]:
     if not path.is_dir():
         raise ImageError(f"{path} is no folder; give one with pictures to calibrate with")
     found = sorted(p.resolve() for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+    random.Random(0).shuffle(found)  # names tell of sources, and each source should be in both parts
     if len(found) < 2:
         raise ImageError(f"{path} has {len(found)} pictures; give at least two, better thirty")
     return found
