@@ -188,7 +188,15 @@ def convert(
     loaded = torch_model.model if torch_model else load_onnx(model) if is_file else model
 
     job = _Job(loaded.SerializeToString(), first, second, fixed, keep_sizes)
-    ready = child.call(_prepare, job, timeout=TIMEOUT, what="onnxruntime, rewriting the model,")
+    try:
+        ready = child.call(_prepare, job, timeout=TIMEOUT, what="onnxruntime, rewriting the model,")
+    except ModelFileError as error:
+        if not torch_model:
+            raise
+        raise UnsupportedError(
+            f"torch's exporter wrote a model that does not run ({error}); save torch.jit.trace(model, example) where "
+            "this is a scripted model, or export it by torch.onnx.export with dynamo=True and convert that file"
+        ) from None
     with atomic.folder(Path(out)) as place, tempfile.TemporaryDirectory(prefix="liteocr-") as scratch:
         try:
             net, proofs, sizes = _translated(ready, torch_model, name, Path(scratch, "fp32"))
@@ -314,7 +322,8 @@ def _prepare(job: _Job) -> _Ready:
     try:
         onnx.checker.check_model(model)
     except Exception as error:
-        if "No Op registered" not in str(error):  # an operator of a runtime is refused with its name later
+        # an operator of a runtime is refused with its name later, and nobody needs the declared shape of an output
+        if not any(known in str(error) for known in ("No Op registered", "Field 'shape' of 'type'")):
             text = " ".join(str(error).split())[:300]
             raise ModelFileError(f"the model is damaged ({text}); export or download it again") from None
     declared = input_shapes(model)

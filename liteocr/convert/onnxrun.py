@@ -43,6 +43,13 @@ def load_onnx(path: Path | str) -> ModelProto:
     if not model.graph.node or not model.graph.output or not model.opset_import or model.ir_version < 1:
         raise ModelFileError(f"{path.name} holds no ONNX graph, or a truncated one; export or download it again")
     _load_external(model, path)
+    for tensor in _tensors(model.graph):
+        try:
+            onnx.numpy_helper.to_array(tensor)
+        except Exception:
+            raise ModelFileError(
+                f"{path.name} is damaged: the values of {tensor.name} do not fit its shape; export or download it again"
+            ) from None
     newest = int(onnx.defs.onnx_opset_version())
     if opset(model) > newest:
         raise UnsupportedError(
@@ -93,7 +100,12 @@ def _load_external(model: ModelProto, path: Path) -> None:
                 f"{path.name}: the weights of {tensor.name} are in {name}, which is missing; put it beside the model, "
                 "or save the model with its weights inside"
             )
-        offset, length = int(where.get("offset", 0) or 0), int(where.get("length", 0) or 0)
+        try:
+            offset, length = (int(where.get(key, 0) or 0) for key in ("offset", "length"))
+        except ValueError:
+            raise ModelFileError(
+                f"{path.name}: offset or length of {tensor.name} is no number; export it again"
+            ) from None
         length = length or file.stat().st_size - offset
         if offset < 0 or length < 0 or offset + length > file.stat().st_size:
             raise ModelFileError(f"{path.name}: {name} is too short for the weights of {tensor.name}; copy it again")
