@@ -117,9 +117,8 @@ def emulator(root: Path, cpu: str, environment: dict[str, str]) -> list[str | Pa
     return [qemu, "-L", root, "-cpu", cpu, *(p for item in environment.items() for p in ("-E", "=".join(item)))]
 
 
-def read(command: Sequence[str | Path], precision: str, **options: Any) -> list[Page]:
-    """Read the test pictures by the command line."""
-    pictures = sorted(path for path in PICTURES.iterdir() if path.suffix in (".jpg", ".png"))
+def read(command: Sequence[str | Path], precision: str, pictures: Sequence[Path], **options: Any) -> list[Page]:
+    """Read pictures by the command line."""
     lines = run([*command, "-m", "liteocr", "--format", "jsonl", "--precision", precision, *pictures], **options)
     return [json.loads(line) for line in lines.splitlines()]
 
@@ -155,12 +154,13 @@ def main() -> None:
     site = install_wheel(wheel, python, work)
     with zipfile.ZipFile(wheel) as archive:  # the same files here, with the packages of this interpreter
         archive.extractall(work / "host")
-    expected = read([sys.executable], "fp32", env={**os.environ, "PYTHONPATH": str(work / "host")})
+    pictures = sorted(path for path in PICTURES.iterdir() if path.suffix in (".jpg", ".png"))
+    expected = read([sys.executable], "fp32", pictures, env={**os.environ, "PYTHONPATH": str(work / "host")})
     failed = False
     for cpu, precision in ALL_RUNS if arguments.all else RUNS:
         start = time.monotonic()
         command = [*emulator(root, cpu, {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}), python]
-        count, differences, scores, corners = compare(expected, read(command, precision))
+        count, differences, scores, corners = compare(expected, read(command, precision, pictures))
         print(
             f"{cpu}, {precision}: {count} lines, {len(differences)} texts differ from x86-64 in fp32; "
             f"scores by {scores:.1e}, corners by {corners:.1e} px at most; {time.monotonic() - start:.0f} s"
