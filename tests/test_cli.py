@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 import pytest
-from conftest import BoxDetector, ColourRecognizer, RedIsUpsideDown
+from fakes import BoxDetector, ColourRecognizer, RedIsUpsideDown
 from PIL import Image
 
 import liteocr

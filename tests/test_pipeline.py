@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DATA, BoxDetector, ColourRecognizer, RedIsUpsideDown
+from fakes import DATA, BoxDetector, ColourRecognizer, RedIsUpsideDown
 
 import liteocr
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import BoxDetector
+from fakes import BoxDetector
 
 import liteocr
 from liteocr.vertical import cut_column, lay_row
