@@ -6,6 +6,7 @@ Nothing of this is imported with ``import liteocr``, and no package of the extra
 
 from __future__ import annotations
 
+from .compare import Comparison, Pair, compare
 from .convert import ConvertReport, convert
 from .errors import (
     ConvertError,
@@ -18,11 +19,13 @@ from .errors import (
 from .info import NetInfo, info
 from .proof import Proof
 from .quantize import QuantizeReport, quantize
+from .reference import Picture
 from .rewrite import Rewrite
 from .upgrade import Change, upgrade
 
 __all__ = [
     "Change",
+    "Comparison",
     "ConvertError",
     "ConvertReport",
     "MissingExtraError",
@@ -30,10 +33,13 @@ __all__ = [
     "ModelFileError",
     "NetInfo",
     "NotEqualError",
+    "Pair",
+    "Picture",
     "Proof",
     "QuantizeReport",
     "Rewrite",
     "UnsupportedError",
+    "compare",
     "convert",
     "info",
     "quantize",

@@ -19,7 +19,7 @@ from .. import __version__
 from ..errors import LiteOCRError, OptionError
 from ..weights import Input
 from .atomic import files
-from .compare import Picture, compare
+from .compare import compare
 from .convert import convert
 from .errors import ModelExitCode, exit_code
 from .html import report
@@ -28,6 +28,7 @@ from .int8 import candidates
 from .ncnnrun import check_loads
 from .param import read, read_text
 from .quantize import quantize
+from .reference import Picture
 from .upgrade import upgrade
 
 __all__ = ["main"]

@@ -15,49 +15,26 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import sys
-import tempfile
-import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-import cv2
 import ncnn
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import OptionError
-from ..image import load as load_image
-from . import child, ncnnrun, onnxrun
-from .errors import ModelFileError, UnsupportedError, extra
+from . import child, ncnnrun
+from .errors import UnsupportedError
+from .layerrun import HALF, PROBABILITIES, SLACK, Runner
+from .layout import Array, Difference, Float, bare, difference, lay
+from .modelgraph import Reference
 from .ncnnrun import RunPrecision
-from .pairing import (
-    Alignment,
-    Difference,
-    Float,
-    How,
-    Match,
-    Node,
-    Reference,
-    Result,
-    align,
-    allowed,
-    bare,
-    difference,
-    excess,
-    lay,
-)
-from .param import Layer, Param
+from .pairing import Alignment, How, Match, Result, align, allowed, excess
+from .param import Param
 from .param import read as read_param
-from .weights import Array as Stored
-from .weights import check_bin, read_bin, write_bin
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
+from .reference import TIMEOUT, Picture, by, load_model, prepare, run_model
+from .weights import check_bin
 
 __all__ = [
     "LAYER_TOLERANCES",
@@ -66,16 +43,12 @@ __all__ = [
     "Errors",
     "FeatureMap",
     "Pair",
-    "Picture",
     "compare",
     "describe",
     "firsts",
-    "picture_input",
     "short_number",
     "verdict",
 ]
-
-Array = NDArray[Any]
 
 LAYER_TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2}
 """The largest own difference of a layer by precision, as a part of its range."""
@@ -85,13 +58,10 @@ OUTPUT_TOLERANCES: Mapping[str, float] = {"fp32": 1e-2, "fp16": 5e-2, "bf16": 2e
 ROUNDED_OUTPUT_TOLERANCE = 5e-2
 """The same at ``"fp32"`` where weights are stored in half precision."""
 
-TIMEOUT = 900.0
-SEED = 0
-_FREE = (160, 224)
-"""Height and width of the input where neither the model nor the caller says: multiples of 32, and not the same."""
+_MANY_ZEROS, _VISIBLE = 0.02, 1e-3
+"""From which part of zeros among the weights, and difference of the output, on flushed weights are told."""
 _MAP_SIDE = 160
 """Feature maps in a report are reduced to this many pixels a side."""
-_HALF = {"fp16": np.dtype(np.float16), "bf16": None}
 
 
 @dataclass(frozen=True)
@@ -183,6 +153,7 @@ class Comparison:
         problem: why the networks cannot be equal although no layer diverges; "" if nothing of the kind.
         rounded: whether weights are stored in half precision.
         flat: layers that should give the same value everywhere on this input, where an error may not show.
+        lost: by layer, what part of its weights half precision made zero, where that is much and shows.
     """
 
     model: str
@@ -199,6 +170,7 @@ class Comparison:
     problem: str = ""
     rounded: bool = False
     flat: tuple[str, ...] = ()
+    lost: Mapping[str, float] = field(default_factory=dict)
 
     def diverging(self, precision: str) -> tuple[Pair, ...]:
         """The layers whose own difference is more than allowed, in their order."""
@@ -285,11 +257,11 @@ def compare(
     parsed = read_param(param)  # the cheap checks come first
     ncnnrun.check_layers(parsed, str(param))
     stored = {storage for arrays in check_bin(parsed, bin).values() for _, storage in arrays}
-    if stored & set(_HALF):
+    if stored & HALF:
         output_limits["fp32"] = rounded_limit
-    model, name = _model(reference)
-    arrays, words = _inputs(model, inputs, shape, picture, parsed)
-    told = _run_reference(model, arrays)
+    model, name = load_model(reference)
+    arrays, words = prepare(model, inputs, shape, picture, parsed)
+    told = run_model(model, arrays)
     fed = _feeds(parsed, told)
     job = _Job(param, bin, told, fed, tuple(dict.fromkeys(precisions)), layer_limits, output_limits, maps)
     found = child.call(_measure, job, timeout=TIMEOUT, what=f"ncnn {ncnn.__version__}, running {param.name},")
@@ -301,323 +273,6 @@ def _limits(default: Mapping[str, float], given: Mapping[str, float] | None) -> 
         if precision not in default or not (math.isfinite(value) and value >= 0):
             raise OptionError(f"the tolerance {precision}={value} is none; give fp32, fp16 or bf16 and 0 or more")
     return {**default, **(given or {})}
-
-
-# The model ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Script:
-    """A TorchScript file."""
-
-    path: Path
-
-
-def _model(reference: Any) -> tuple[Any, str]:
-    """The model, and what to call it."""
-    if isinstance(reference, (str, os.PathLike)):
-        path = Path(reference)
-        if path.suffix.lower() in (".pt", ".pth", ".ts", ".torchscript"):
-            extra("torch")
-            if not path.is_file():
-                raise ModelFileError(f"{path} is missing; correct the path")
-            return _Script(path), path.name
-        return onnxrun.load_onnx(path), path.name
-    if "torch" in sys.modules and isinstance(reference, sys.modules["torch"].nn.Module):
-        return reference, type(reference).__name__
-    if hasattr(reference, "graph") and hasattr(reference, "opset_import"):
-        return reference, "the ONNX model"
-    raise OptionError(f"{type(reference).__name__} is no model; give an ONNX or TorchScript file, or a torch module")
-
-
-def _shapes(model: Any) -> dict[str, tuple[int | None, ...]]:
-    """The model's inputs with their shapes, None where a size is free; empty where it does not say, as in torch."""
-    return onnxrun.input_shapes(model) if hasattr(model, "opset_import") else {}
-
-
-def _inputs(
-    model: Any, given: Any, shape: Sequence[int] | None, picture: Picture | None, param: Param
-) -> tuple[dict[str, Array], dict[str, str]]:
-    """What both read, by the model's names, and in words."""
-    shapes = _shapes(model)
-    names = list(shapes) or [f"input{i}" for i in range(len(param.inputs()))]
-    if len(names) != len(param.inputs()):
-        raise ModelFileError(
-            f"the model has the inputs {', '.join(names)}, the network {', '.join(param.inputs())}; "
-            "they do not belong together"
-        )
-    arrays, words = {}, {}
-    if given is None:
-        kinds = _kinds(model)
-        for name in names:
-            wanted = tuple(shape) if shape is not None and name == names[0] else _default_shape(shapes.get(name))
-            arrays[name] = noise(wanted, integer=kinds.get(name, False))
-            words[name] = f"noise (seed {SEED}), {_by(arrays[name].shape)}"
-    else:
-        for name, one in _named(given, names).items():
-            size = shapes.get(name) if shape is None or name != names[0] else tuple(shape)
-            file = Path(one) if isinstance(one, (str, os.PathLike)) else None
-            array = np.asarray(one) if file is None else _read_input(file, size, picture)
-            arrays[name] = array if array.dtype.kind in "iu" else array.astype(np.float32)
-            words[name] = f"{'given' if file is None else file.name}, {_by(array.shape)}"
-    for name, array in arrays.items():
-        _check_shape(name, array, shapes.get(name))
-    return arrays, words
-
-
-def _named(given: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Inputs by name, in the model's order."""
-    if isinstance(given, (str, os.PathLike)) and Path(given).suffix.lower() == ".npz":
-        given = _load_numpy(Path(given))
-    if isinstance(given, (str, os.PathLike, np.ndarray)):
-        given = [given]
-    if not isinstance(given, Mapping):
-        given = dict(zip(names, given, strict=True)) if len(given) == len(names) else {}
-    if set(given) != set(names):
-        raise ModelFileError(f"the model's inputs are {', '.join(names)}; give an array or a file for each")
-    return {name: given[name] for name in names}
-
-
-def _read_input(path: Path, shape: Sequence[int | None] | None, picture: Picture | None) -> Array:
-    if path.suffix.lower() == ".npy":
-        return cast(Array, _load_numpy(path))
-    if shape is None:
-        raise ModelFileError("the model does not tell the shape of its input, which the picture becomes; give --shape")
-    return picture_input(path, shape, picture)
-
-
-def _load_numpy(path: Path) -> Any:
-    """The array of an .npy file, or the arrays of an .npz file by name."""
-    try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            found = {"": found}
-        arrays = {name: np.asarray(found[name]) for name in found}
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read ({error.strerror or error}); correct the path") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelFileError(f"{path.name} holds no arrays of numbers ({_first_line(error)}); write it again") from None
-    if any(array.dtype.kind not in "fiub" for array in arrays.values()):
-        raise ModelFileError(f"{path.name} holds something else than numbers; write it again")
-    return arrays[""] if path.suffix.lower() == ".npy" else arrays
-
-
-def _check_shape(name: str, array: Array, wanted: tuple[int | None, ...] | None) -> None:
-    if array.size == 0 or array.ndim == 0 or not np.isfinite(array).all():
-        raise ModelFileError(f"the input {name} {array.shape} is empty or has values that are no numbers")
-    fits = wanted is None or (
-        len(wanted) == array.ndim and all(w in (None, n) for w, n in zip(wanted, array.shape, strict=True))
-    )
-    if wanted is not None and not fits:
-        sizes = ", ".join("any" if w is None else str(w) for w in wanted)
-        raise ModelFileError(f"the input {name} has the shape {array.shape}, the model takes ({sizes})")
-    if array.ndim > 2 and array.shape[0] != 1:
-        raise ModelFileError(f"the input {name} has the shape {array.shape}; a batch of one is compared: (1, ...)")
-
-
-def _default_shape(wanted: tuple[int | None, ...] | None) -> tuple[int, ...]:
-    """A shape for an input whose sizes may be free: batch 1, three channels, and something for height and width."""
-    if wanted is None:
-        raise ModelFileError("a torch model does not tell the shape of its input; give --shape 1,3,H,W or an input")
-    if not wanted:
-        raise ModelFileError("the model does not tell the shape of its input; give --shape or an input")
-    free = {4: (1, 3, *_FREE), 3: (1, _FREE[0], _FREE[1])}.get(len(wanted), (1, *[64] * (len(wanted) - 1)))
-    return tuple(f if w is None else w for w, f in zip(wanted, free, strict=True))
-
-
-def _kinds(model: Any) -> dict[str, bool]:
-    """Whether each input holds integers."""
-    if not hasattr(model, "opset_import"):
-        return {}
-    tensor = extra("onnx").TensorProto
-    integers = {tensor.INT64, tensor.INT32, tensor.UINT8, tensor.INT8}
-    return {i.name: i.type.tensor_type.elem_type in integers for i in model.graph.input}
-
-
-def noise(shape: Sequence[int], *, integer: bool = False) -> Array:
-    """Noise, always the same: half of it coarse, so that it survives pooling.
-
-    Returns:
-        float32 of mean 0 and variance about 1, or int64 zeros and ones.
-    """
-    random = np.random.default_rng(SEED)
-    if integer:
-        return random.integers(0, 2, shape)
-    fine = random.normal(0, 0.8, shape).astype(np.float32)
-    coarse = random.normal(0, 0.8, [-(-n // 16) for n in shape[-2:]])
-    for axis, size in zip((0, 1), shape[-2:], strict=False):
-        coarse = coarse.repeat(16, axis).take(range(size), axis)
-    return fine + coarse.astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """How a picture becomes an input: ``(pixel * scale - mean) / std`` for each channel.
-
-    Attributes:
-        scale: factor on the pixel's 0..255.
-        mean: one number, or one a channel, in the order of the input.
-        std: likewise.
-        rgb: the first channel is red, not blue.
-    """
-
-    scale: float = 1 / 255
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
-    rgb: bool = False
-
-
-def picture_input(source: Any, shape: Sequence[int | None], how: Picture | None = None) -> NDArray[np.float32]:
-    """Turn a picture into an input.
-
-    Args:
-        source: anything that :func:`liteocr.image.load` takes.
-        shape: of the input, (1, C, H, W) with C 1 or 3. Where H or W is None, the picture's own size is rounded to a
-            multiple of 32.
-        how: scale, mean, std and order of channels.
-
-    Returns:
-        float32, (1, C, H, W).
-
-    Raises:
-        ImageError: the picture cannot be read.
-        ModelFileError: the model does not take pictures.
-        OptionError: mean or std have another number of channels, or std is 0.
-    """
-    how = how or Picture()
-    if len(shape) != 4 or shape[1] not in (1, 3, None):
-        raise ModelFileError(f"the model's input {tuple(shape)} is no picture (1, 3, H, W); give an .npy file")
-    image = load_image(source)
-    channels = shape[1] or 3
-    if any(len(v) not in (1, channels) for v in (how.mean, how.std)) or 0 in how.std:
-        raise OptionError(f"mean and std are one number or {channels}, and std is not 0")
-    height, width = (
-        shape[2] or max(32, round(image.shape[0] / 32) * 32),
-        shape[3] or max(32, round(image.shape[1] / 32) * 32),
-    )
-    if image.shape[:2] != (height, width):
-        smaller = height * width < image.shape[0] * image.shape[1]
-        method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-        image = cast(NDArray[np.uint8], cv2.resize(image, (width, height), interpolation=method))
-    if channels == 1:
-        image = cast(NDArray[np.uint8], cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None])
-    elif how.rgb:
-        image = image[..., ::-1]
-    mean, std = (np.asarray(values, np.float32) for values in (how.mean, how.std))
-    pixels = (image.astype(np.float32) * np.float32(how.scale) - mean) / std
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.float32)
-
-
-def _run_reference(model: Any, arrays: dict[str, Array]) -> Reference:
-    if isinstance(model, _Script):
-        return child.call(_run_script, model.path, arrays, timeout=TIMEOUT, what=f"torch, running {model.path.name},")
-    if hasattr(model, "opset_import"):
-        return _run_onnx(model, arrays)
-    return _run_torch(model, arrays)
-
-
-def _run_onnx(model: ModelProto, arrays: dict[str, Array]) -> Reference:
-    onnx = extra("onnx")
-    if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
-    types = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
-    fed = {n: a.astype(onnx.helper.tensor_dtype_to_np_dtype(types[n])) for n, a in arrays.items()}
-    values = onnxrun.run_all_onnx(model, fed)
-    nodes = tuple(Node(n.op_type, n.name, tuple(n.input), tuple(o for o in n.output if o)) for n in model.graph.node)
-    outputs = tuple(o.name for o in model.graph.output)
-    return Reference(nodes, tuple(arrays), outputs, _floats({**arrays, **values}, outputs))
-
-
-def _floats(values: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-    """Tensors as float32; integers are kept where they are outputs (an index, say)."""
-    return {
-        name: value.astype(np.float32, copy=False)
-        for name, value in values.items()
-        if value.dtype.kind == "f" or (name in outputs and value.dtype.kind in "iub")
-    }
-
-
-def _run_script(path: Path, arrays: dict[str, Array]) -> Reference:
-    torch = extra("torch")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            module = torch.jit.load(str(path), map_location="cpu")
-    except Exception as error:
-        raise ModelFileError(
-            f"{path.name} is no TorchScript file ({_first_line(error)}); save the model with "
-            "torch.jit.trace(model, example).save(...), a checkpoint holds no network"
-        ) from None
-    return _run_torch(module, arrays)
-
-
-def _run_torch(module: Any, arrays: dict[str, Array]) -> Reference:
-    """Run a module with every tensor of its graph as an output."""
-    torch = extra("torch")
-    tensors = tuple(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays.values())
-    training = [m for m in module.modules() if m.training]
-    try:
-        module.eval()
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            script = module
-            if not isinstance(module, torch.jit.ScriptModule):
-                script = torch.jit.trace(module, tensors, check_trace=False)
-            graph = torch.jit.freeze(script.eval(), optimize_numerics=False).graph.copy()
-            torch._C._jit_pass_inline(graph)
-            torch._C._jit_pass_remove_mutation(graph)  # what is changed in place would be seen changed
-            return _run_graph(torch, graph, tensors, tuple(arrays))
-    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-        shapes = ", ".join(f"{n} {a.shape}" for n, a in arrays.items())
-        raise ModelFileError(f"torch cannot run the model on {shapes} ({_first_line(error)})") from None
-    finally:
-        for part in training:
-            part.training = True
-
-
-def _run_graph(torch: Any, graph: Any, tensors: tuple[Any, ...], names: tuple[str, ...]) -> Reference:
-    places = list(graph.inputs())
-    if len(places) > len(tensors):  # the module itself, which is frozen and not read any more
-        graph.eraseInput(0)
-        places = places[1:]
-    renamed = {p.debugName(): n for p, n in zip(places, names, strict=True)}
-    outputs = _flat_outputs(graph)
-    nodes, seen = [], []
-    for node in graph.nodes():
-        made = [v for v in node.outputs() if v.type().isSubtypeOf(torch._C.TensorType.get())]
-        reads = tuple(renamed.get(v.debugName(), v.debugName()) for v in node.inputs())
-        nodes.append(Node(node.kind(), node.scopeName(), reads, tuple(v.debugName() for v in node.outputs())))
-        seen += made
-    for value in seen:
-        graph.registerOutput(value)
-    graph.makeMultiOutputIntoTuple()
-    results = torch._C._create_function_from_graph("every_tensor", graph)(*tensors)
-    values = {v.debugName(): r for v, r in zip(seen, results[len(results) - len(seen) :], strict=True)}
-    floats = {n: r for n, r in values.items() if isinstance(r, torch.Tensor) and r.is_floating_point()}
-    arrays = {name: np.array(r.detach().float().numpy()) for name, r in floats.items()}
-    fed = {n: np.asarray(t.float().numpy()) for n, t in zip(names, tensors, strict=True)}
-    return Reference(tuple(nodes), names, tuple(outputs), _floats({**fed, **arrays}, ()))
-
-
-def _flat_outputs(graph: Any) -> list[str]:
-    """Names of the tensors that a graph returns, those in tuples and lists included."""
-    names: list[str] = []
-
-    def add(value: Any) -> None:
-        if value.node().kind() in ("prim::TupleConstruct", "prim::ListConstruct"):
-            for part in value.node().inputs():
-                add(part)
-        else:
-            names.append(value.debugName())
-
-    for value in graph.outputs():
-        add(value)
-    return names
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200]
 
 
 def _feeds(param: Param, reference: Reference) -> dict[str, str]:
@@ -647,199 +302,8 @@ class _Job:
     maps: int
 
 
-_LINEAR = {
-    "Convolution",
-    "Convolution1D",
-    "ConvolutionDepthWise",
-    "ConvolutionDepthWise1D",
-    "Deconvolution",
-    "Deconvolution1D",
-    "DeconvolutionDepthWise",
-    "DeconvolutionDepthWise1D",
-    "Gemm",
-    "InnerProduct",
-}
-_SLACK = 1e-2
-"""Added to the tolerance of recurrent and other layers with weights in half precision."""
-_SLACK_CONSTANT = 2e-3
-"""Added to that of layers that read a constant in half precision."""
-_SLACK_INT8 = 5e-2
-_SLACK_EXPONENTIAL = 1e-3
-"""Added to that of layers that give probabilities: ncnn and onnxruntime each have their own exponential."""
-
-
-_FLUSHED = 2.0**-13
-"""ncnn's and pnnx's conversion to float16 makes zero of whatever is smaller than 2**-14, on either side."""
-_PROBABILITIES = {"Sigmoid", "Softmax", "HardSigmoid", "TanH"}
-
-
-class _Runner:
-    """Runs single layers of a network."""
-
-    def __init__(self, job: _Job, precision: RunPrecision) -> None:
-        self.param, self.net = ncnnrun.load(ncnnrun.Job(job.param, job.bin, precision, 1), light=False)
-        self.weights = read_bin(self.param, job.bin)
-        self.rounded = {
-            layer.name
-            for layer in self.param.layers
-            if any(a.storage in _HALF for a in self.weights.get(layer.name, ()))
-        }
-        self.constants = {
-            blob
-            for layer in self.param.layers
-            if layer.type == "MemoryData" and layer.name in self.rounded
-            for blob in layer.outputs
-        }
-        while True:  # a constant through a Split is still that constant
-            more = {
-                blob
-                for layer in self.param.layers
-                if layer.type == "Split" and layer.inputs[0] in self.constants
-                for blob in layer.outputs
-            }
-            if more <= self.constants:
-                break
-            self.constants |= more
-        self.noises: dict[str, Any] = {}
-
-    def arrays(self, layer: Layer, values: Sequence[Float]) -> tuple[Float, ...] | None:
-        """The outputs of a layer; None where ncnn fails."""
-        if not _fits(layer, self.weights.get(layer.name, ()), [v.shape for v in values]):
-            return None
-        print(f"layer {layer.name} ({layer.type})", file=sys.stderr)  # the last word, should it crash
-        extractor = self.net.create_extractor()
-        extractor.set_light_mode(False)
-        held = _feed(extractor, layer.inputs, values)
-        if held is None:
-            return None
-        found = []
-        for blob in layer.outputs:
-            code, mat = extractor.extract(blob)
-            if code != 0 or mat.empty():
-                return None
-            found.append(np.array(mat, dtype=np.float32))
-        return tuple(found)
-
-    def __call__(self, layer: Layer, values: Sequence[Float]) -> Result | None:
-        arrays = self.arrays(layer, values)
-        return None if arrays is None else self.explained(layer, values, arrays)
-
-    def explained(self, layer: Layer, values: Sequence[Float], arrays: tuple[Float, ...]) -> Result:
-        """A layer's outputs with what rounding of its weights explains."""
-        slack = _SLACK_CONSTANT if self.constants.intersection(layer.inputs) else 0.0
-        if any(a.storage == "int8" for a in self.weights.get(layer.name, ())):
-            slack += _SLACK_INT8
-        if layer.name not in self.rounded or layer.type == "MemoryData":
-            if layer.type in _PROBABILITIES:
-                return Result(arrays, None, slack + _SLACK_EXPONENTIAL, 1.0)
-            return Result(arrays, None, slack)
-        noise = self.noise(layer, values) if layer.type in _LINEAR else None
-        if noise is None or noise.shape != arrays[0].shape:
-            return Result(arrays, None, slack + _SLACK)
-        return Result(arrays, noise, slack)
-
-    def noise(self, layer: Layer, values: Sequence[Float]) -> Float | None:
-        """Standard deviation of the output that rounding of the stored weights causes; None where it is not known.
-
-        The layer itself computes it: on the squared input, with the weights' variances for weights.
-        """
-        if layer.name not in self.noises:
-            self.noises[layer.name] = self._variances(layer)
-        net = self.noises[layer.name]
-        if net is None:
-            return None
-        extractor = net.create_extractor()
-        held = _feed(extractor, layer.inputs, [v * v for v in values])
-        if held is None:
-            return None
-        code, mat = extractor.extract(layer.outputs[0])
-        return None if code != 0 or mat.empty() else np.sqrt(np.maximum(np.array(mat, dtype=np.float32), 0))
-
-    def _variances(self, layer: Layer) -> Any:
-        params = {k: v for k, v in layer.params.items() if layer.type == "Gemm" or k not in (9, 10)}
-        if layer.type == "Gemm":
-            params |= {0: 1.0, 1: 1.0}
-        inputs = [Layer("Input", f"input {i}".replace(" ", ""), (), (b,), {}) for i, b in enumerate(layer.inputs)]
-        alone = Param((*inputs, replace(layer, params=params)))
-        stored = []
-        for array in self.weights[layer.name]:
-            if array.storage in _HALF:
-                stored.append(Stored(_variance(array.values, array.storage), "fp32"))
-            elif array.storage in ("fp32", "raw", "bare"):
-                stored.append(Stored(np.zeros_like(array.values), array.storage))
-            else:
-                return None
-        net = ncnn.Net()
-        net.opt.use_vulkan_compute = False
-        net.opt.num_threads = 1
-        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
-        net.opt.use_bf16_packed = net.opt.use_bf16_storage = False
-        net.opt.use_winograd_convolution = False  # it subtracts, and variances are small
-        with tempfile.TemporaryDirectory(prefix="liteocr-") as place:
-            text, weights = Path(place, "net.param"), Path(place, "net.bin")
-            text.write_text(alone.text(), encoding="utf-8")
-            write_bin(alone, {layer.name: stored}, weights)
-            good = net.load_param(str(text)) == 0 and net.load_model(str(weights)) == 0
-        return net if good else None
-
-
-def _fits(layer: Layer, weights: Sequence[Stored], shapes: Sequence[tuple[int, ...]]) -> bool:
-    """Whether a layer may be run on inputs of these shapes: ncnn reads and writes beyond its memory on some others."""
-    kind, first = layer.type, shapes[0] if shapes else ()
-    if kind == "Concat":
-        axis = layer.integer(0)
-        others = {(*s[:axis], *s[axis:][1:]) if axis >= 0 else (*s[:axis], *s[len(s) + axis + 1 :]) for s in shapes}
-        return len({len(s) for s in shapes}) == 1 and -len(first) <= axis < len(first) and len(others) == 1
-    if kind == "Eltwise":
-        return len(set(shapes)) == 1
-    if kind == "BinaryOp" and len(shapes) == 2:
-        return any(_broadcasts(a, b) for a, b in (shapes, [s[::-1] for s in shapes]))
-    if kind.startswith(("Convolution", "Deconvolution")) and weights:
-        kernel = layer.integer(1) * layer.integer(11, layer.integer(1))
-        if kind.endswith("1D"):
-            kernel = layer.integer(1)
-        groups = max(1, layer.integer(7, 1)) if "DepthWise" in kind else 1
-        flat = len(first) == 1 and kernel == 1  # run as an inner product
-        return (flat or len(first) == (2 if kind.endswith("1D") else 3)) and first[0] * kernel * layer.integer(
-            0
-        ) == len(weights[0].values) * groups
-    if kind == "InnerProduct" and weights:
-        width = len(weights[0].values) // max(1, layer.integer(0))
-        return width in (math.prod(first), first[-1])
-    if kind in ("BatchNorm", "PReLU", "Scale") and weights:
-        return len(weights[0].values) in (1, first[0])
-    return True
-
-
-def _broadcasts(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    return all(m == n or 1 in (m, n) for m, n in zip(a, b, strict=False))
-
-
-def _variance(values: Float, storage: str) -> Float:
-    """Variance of the rounding of numbers: uniform within half a unit of the last place on either side."""
-    if storage == "fp16":
-        unit = np.spacing(np.abs(values).astype(np.float16)).astype(np.float32)
-        unit[values == 0] = _FLUSHED
-    else:
-        unit = np.exp2(np.floor(np.log2(np.maximum(np.abs(values), np.float32(1e-30)))) - 7).astype(np.float32)
-    variance: Float = unit * unit / np.float32(12)
-    return variance
-
-
-def _feed(extractor: Any, blobs: Sequence[str], values: Sequence[Float]) -> list[Float] | None:
-    """Give an extractor its inputs; the arrays must outlive the clones. None where ncnn refuses one."""
-    held = []
-    for blob, value in zip(blobs, values, strict=True):
-        if value.ndim > 4:
-            return None
-        held.append(np.ascontiguousarray(value, np.float32))
-        if extractor.input(blob, ncnn.Mat(held[-1]).clone()) != 0:
-            return None
-    return held
-
-
 def _measure(job: _Job) -> Comparison:
-    runner = _Runner(job, "fp32")
+    runner = Runner(job.param, job.bin, "fp32")
     for name, value in job.reference.values.items():
         if not np.isfinite(value).all():
             raise UnsupportedError(
@@ -850,7 +314,7 @@ def _measure(job: _Job) -> Comparison:
     errors: dict[str, dict[str, Errors]] = {blob: {} for blob in alignment.matches}
     seen: dict[str, tuple[dict[str, Float], dict[str, Float]]] = {}
     for precision in job.precisions:
-        here = runner if precision == "fp32" else _Runner(job, precision)
+        here = runner if precision == "fp32" else Runner(job.param, job.bin, precision)
         free, forced = _passes(job, here, alignment, explained, runner)
         seen[precision] = (free, forced)
         for blob, match in alignment.matches.items():
@@ -876,6 +340,7 @@ def _measure(job: _Job) -> Comparison:
         bool(runner.rounded),
         tuple(m.layer.name for m in matches if _is_flat(job.reference.values[m.tensor])),
     )
+    result = replace(result, lost=_lost(runner, pairs))
     chosen = {pair.blob for pair in result.worst(job.maps)} | {pair.blob for _, pair in firsts(result)}
     final = [
         replace(pair, maps=_feature_map(job, alignment.matches[pair.blob], seen, pair)) if pair.blob in chosen else pair
@@ -884,12 +349,25 @@ def _measure(job: _Job) -> Comparison:
     return replace(result, pairs=tuple(final))
 
 
+def _lost(runner: Runner, pairs: Sequence[Pair]) -> dict[str, float]:
+    """Parts of the weights that half precision made zero, of layers whose output that changes visibly."""
+    lost = {}
+    for pair in pairs:
+        own = next(iter(pair.errors.values())).own
+        if pair.layer in runner.rounded and own is not None and own.relative > _VISIBLE:
+            values = runner.weights[pair.layer][0].values
+            part = float(1 - np.count_nonzero(values) / values.size)
+            if part > _MANY_ZEROS:
+                lost[pair.layer] = part
+    return lost
+
+
 def _is_flat(value: Array) -> bool:
     return value.size > 1 and float(value.min()) == float(value.max())
 
 
 def _passes(
-    job: _Job, here: _Runner, alignment: Alignment, explained: dict[str, Result], exact: _Runner
+    job: _Job, here: Runner, alignment: Alignment, explained: dict[str, Result], exact: Runner
 ) -> tuple[dict[str, Float], dict[str, Float]]:
     """All blobs: of the network running by itself, and of its layers run on the model's values.
 
@@ -932,7 +410,7 @@ def _passes(
                 fed[blob] = fed[layer.inputs[0]]
                 slack[blob] = carried
             else:
-                slack[blob] = carried + (_SLACK if layer.name in here.rounded and layer.type != "MemoryData" else 0.0)
+                slack[blob] = carried + (SLACK if layer.name in here.rounded and layer.type != "MemoryData" else 0.0)
     return free, forced
 
 
@@ -941,7 +419,7 @@ def _errors(
 ) -> Errors:
     free, forced = found
     value = job.reference.values[match.tensor]
-    least = float(match.layer.type in _PROBABILITIES)
+    least = float(match.layer.type in PROBABILITIES)
     total = own = None
     over = math.inf
     if free is not None and free.size == value.size:
@@ -1030,10 +508,6 @@ def _reduced(plane: Float) -> Float:
 # In words -------------------------------------------------------------------------------------------------------------
 
 
-def _by(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))
-
-
 def short_number(value: float) -> str:
     """A difference with two digits."""
     if math.isinf(value) or math.isnan(value):
@@ -1076,11 +550,11 @@ def _idle(result: Comparison, precision: str) -> str:
 
 
 def _lines(result: Comparison, top: int) -> list[str]:
-    by = {how: sum(pair.how == how for pair in result.pairs) for how in ("name", "value", "order", "output")}
+    ways = {how: sum(pair.how == how for pair in result.pairs) for how in ("name", "value", "order", "output")}
     stored = "weights in half precision" if result.rounded else "weights in single precision"
     lines = [f"{result.model} against {result.network}, {stored}"]
     lines += [f"input {name}: {words}" for name, words in result.inputs.items()]
-    kinds = ", ".join(f"{count} by {how}" for how, count in by.items() if count)
+    kinds = ", ".join(f"{count} by {how}" for how, count in ways.items() if count)
     lines.append(
         f"{len(result.pairs)} of {result.blobs} blobs paired ({kinds}); "
         f"{len(result.intermediates)} are intermediates that the model does not have"
@@ -1091,13 +565,18 @@ def _lines(result: Comparison, top: int) -> list[str]:
             f"{result.flat[0]}{more} the same value everywhere on this input, and an error before may not show: try "
             "another input, too"
         )
+    for layer, part in result.lost.items():
+        lines.append(
+            f"half precision made zero of {part:.0%} of the weights of {layer}, which are too small for it: scale them "
+            "in the model, or convert with --fp32"
+        )
     for precision in result.precisions:
         lines.append(f"{precision}: {verdict(result, precision)}{_idle(result, precision)}")
         for pair in result.pairs:
             total = pair.errors[precision].total
             if pair.blob in result.outputs and total is not None:
                 lines.append(
-                    f"    output {pair.blob} = {pair.tensor} {_by(pair.shape)}: cosine {total.cosine:.6f}, largest "
+                    f"    output {pair.blob} = {pair.tensor} {by(pair.shape)}: cosine {total.cosine:.6f}, largest "
                     f"difference {short_number(total.max_abs)}, {short_number(total.relative)} of its range "
                     f"(allowed {short_number(result.output_tolerances[precision])})"
                 )
@@ -1112,8 +591,8 @@ def _lines(result: Comparison, top: int) -> list[str]:
 def describe(pair: Pair, precisions: Sequence[str]) -> list[str]:
     """A pair in words, a few lines."""
     lines = [
-        f"    layer {pair.layer} ({pair.type}), blob {pair.blob} {_by(pair.shape)}",
-        f"    is {pair.tensor} {_by(pair.tensor_shape)} of {pair.node}"
+        f"    layer {pair.layer} ({pair.type}), blob {pair.blob} {by(pair.shape)}",
+        f"    is {pair.tensor} {by(pair.tensor_shape)} of {pair.node}"
         + (f", covers {' + '.join(pair.covers)}" if pair.covers else "")
         + f", paired by {pair.how}",
     ]
@@ -1181,6 +660,7 @@ def _plain(result: Comparison) -> dict[str, Any]:
         "intermediates": list(result.intermediates),
         "outputs": list(result.outputs),
         "flat": list(result.flat),
+        "lost": dict(result.lost),
         "precisions": {
             p: {
                 "equal": result.equal_at(p),

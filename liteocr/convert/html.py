@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compare import Comparison, Errors, FeatureMap, Pair, describe, firsts, short_number, verdict
-from .pairing import Difference
+from .layout import Difference
 
 __all__ = ["report"]
 

@@ -22,214 +22,29 @@ Not handled: batches; layers of several outputs whose order was changed.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .layout import Array, Float, arrange, bare, lay, sample, span
+from .modelgraph import COUNTED, Graph, Reference, family
 from .param import Layer, Param
 
-__all__ = ["Alignment", "Difference", "How", "Match", "Node", "Reference", "Result", "align", "arrange", "difference"]
-
-Array = NDArray[Any]
-Float = NDArray[np.float32]
+__all__ = ["Alignment", "How", "Match", "Result", "align", "allowed", "excess"]
 
 How = Literal["input", "name", "value", "order", "output"]
 """By what a blob was paired: as an input, an output, by its value (and its name), or by its place among operators."""
 
-_SAMPLES = 509
 _CANDIDATES = 6
 """How many are tried, the likeliest first."""
 _LATER = 6
 """How many tensors are tried as inputs of a layer that fails."""
 _PROBED = 6
 """How many layers behind a doubtful one are run to judge it."""
-
-
-@dataclass(frozen=True)
-class Node:
-    """An operator of the reference.
-
-    Attributes:
-        op: its type, such as ``"Conv"`` or ``"aten::conv2d"``.
-        name: its name, possibly empty.
-        inputs: tensors that it reads, constants included or not.
-        outputs: tensors that it makes.
-    """
-
-    op: str
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A network that is taken to be right, and what it computed in one run.
-
-    Attributes:
-        nodes: in the order in which they run.
-        inputs: names of the tensors that it takes.
-        outputs: names of those that it gives.
-        values: tensors by name, the inputs among them, with their batch axis. What depends on no input may be missing.
-    """
-
-    nodes: tuple[Node, ...]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    values: Mapping[str, Array]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far two arrays of the same shape are apart.
-
-    Attributes:
-        cosine: of the angle between them as vectors; 1 where both are zero.
-        max_abs: the largest difference of an element; infinite where one is no number.
-        relative: `max_abs` to the range of the reference, the distance between its smallest and largest values, zero
-            counted among them.
-        where: index of that element.
-    """
-
-    cosine: float
-    max_abs: float
-    relative: float
-    where: tuple[int, ...] = ()
-
-
-def span(reference: Array) -> float:
-    """The range of an array with zero counted among its values; 1 for an array of zeros."""
-    if reference.size == 0:
-        return 1.0
-    extent = float(max(reference.max(), 0)) - float(min(reference.min(), 0))
-    return extent if np.isfinite(extent) and extent > 0 else 1.0
-
-
-def difference(found: Array, reference: Array, least: float = 0.0) -> Difference:
-    """Compare two arrays of the same shape; `least` is a range that is assumed where the reference's is smaller.
-
-    >>> difference(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
-    Difference(cosine=0.976..., max_abs=2.0, relative=0.5, where=(1,))
-    """
-    if found.shape != reference.shape:
-        raise ValueError(f"arrays of {found.shape} and {reference.shape}")
-    if found.size == 0:
-        return Difference(1.0, 0.0, 0.0)
-    a, b = found.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
-    with np.errstate(invalid="ignore"):
-        gap = np.abs(a - b)
-    gap[(a == b) | (np.isnan(a) & np.isnan(b))] = 0
-    worst = int(np.argmax(np.where(np.isnan(gap), np.inf, gap)))
-    where = tuple(int(i) for i in np.unravel_index(worst, found.shape))
-    largest = float(gap[worst])
-    if not np.isfinite(largest):
-        return Difference(0.0, np.inf, np.inf, where)
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    cosine = float(a @ b) / norms if norms > 0 else float(not a.any() and not b.any())
-    return Difference(min(1.0, cosine), largest, largest / max(span(reference), least), where)
-
-
-# Layouts --------------------------------------------------------------------------------------------------------------
-
-
-def arrange(value: Array, shape: Sequence[int]) -> Iterator[tuple[tuple[int, ...] | None, Array]]:
-    """The ways in which a tensor may lie in a blob: in its own order first, then with its axes permuted.
-
-    Axes of length 1, the batch among them, do not count. A permutation counts if its axes, neighbours merged, are those
-    of the blob: (2, T, H) may lie in a blob (T, 2 H), as axes (1, 0, 2).
-
-    Args:
-        value: the tensor.
-        shape: of the blob.
-
-    Yields:
-        The permutation of the axes longer than 1 (None: as it is), and the array in the blob's shape. Nothing where the
-        sizes differ.
-    """
-    if value.size != int(np.prod(shape)):
-        return
-    yield None, value.reshape(shape)
-    long = value.reshape([n for n in value.shape if n > 1])
-    target = [n for n in shape if n > 1]
-    if not 2 <= long.ndim <= 4:
-        return
-    for axes in itertools.permutations(range(long.ndim)):
-        if axes != tuple(range(long.ndim)) and _merges([long.shape[a] for a in axes], target):
-            yield axes, np.ascontiguousarray(long.transpose(axes)).reshape(shape)
-
-
-def _merges(sizes: Sequence[int], target: Sequence[int]) -> bool:
-    """Whether products of neighbours in `sizes` are `target`."""
-    i = 0
-    for wanted in target:
-        product = 1
-        while product < wanted and i < len(sizes):
-            product *= sizes[i]
-            i += 1
-        if product != wanted:
-            return False
-    return i == len(sizes)
-
-
-def lay(value: Array, axes: tuple[int, ...] | None, shape: Sequence[int]) -> Float:
-    """A tensor as `arrange` laid it out."""
-    if axes is not None:
-        value = value.reshape([n for n in value.shape if n > 1]).transpose(axes)
-    return np.ascontiguousarray(value, np.float32).reshape(shape)
-
-
-def bare(value: Array, dims: int | None = None) -> Float:
-    """A tensor as ncnn takes it: without its batch axis, and with at most `dims` axes where ones can be left out."""
-    if value.ndim > 1 and value.shape[0] == 1:
-        value = value[0]
-    while value.ndim > (dims or 4) and 1 in value.shape:
-        value = value.reshape(np.delete(value.shape, value.shape.index(1)))
-    return np.ascontiguousarray(value.reshape(value.shape or (1,)), np.float32)
-
-
-# Operators ------------------------------------------------------------------------------------------------------------
-
-_FAMILIES = {
-    "linear": "conv convtranspose _convolution conv1d conv2d conv3d conv_transpose2d convolution convolution1d "
-    "convolution3d convolutiondepthwise convolutiondepthwise1d convolutiondepthwise3d deconvolution deconvolution1d "
-    "deconvolutiondepthwise deformableconv2d gemm matmul innerproduct linear addmm mm bmm baddbmm einsum",
-    "pool": "pooling pooling1d pooling3d reduction maxpool averagepool globalaveragepool globalmaxpool lppool "
-    "reducemean reducesum reducemax reducemin reducel2 reduceprod max_pool2d avg_pool2d adaptive_avg_pool2d "
-    "adaptive_max_pool2d mean sum amax amin max_pool2d_with_indices max_pool1d avg_pool1d",
-    "resize": "interp resize upsample upsample_bilinear2d upsample_nearest2d upsample_bicubic2d pixelshuffle "
-    "depthtospace pixel_shuffle gridsample grid_sampler",
-    "concat": "concat cat stack",
-    "softmax": "softmax logsoftmax log_softmax",
-    "recurrent": "lstm gru rnn",
-    "norm": "batchnorm batchnormalization batch_norm instancenorm instancenormalization instance_norm layernorm "
-    "layernormalization layer_norm groupnorm groupnormalization group_norm rmsnorm normalize lrn",
-    "arithmetic": "binaryop eltwise scale bias add sub rsub mul div pow max min sum2 unaryop sqrt exp log neg "
-    "reciprocal abs",
-    "activation": "relu clip hardsigmoid hardswish sigmoid tanh elu selu celu gelu erf swish silu mish prelu "
-    "leakyrelu softplus leaky_relu hardtanh hardtanh_ relu6 clamp clamp_min clamp_max threshold softsign",
-    "layout": "reshape flatten squeeze unsqueeze expanddims permute transpose identity cast dropout view "
-    "contiguous permute_ t alias feature_dropout noop split splitncnn to clone detach unsafe_view _to_copy",
-    "part": "slice crop gather narrow select chunk splitv",
-}
-_FAMILY = {name: family for family, names in _FAMILIES.items() for name in names.split()}
-_COUNTED = {"linear", "pool", "resize", "concat", "softmax", "recurrent"}
-"""What a conversion neither adds nor removes."""
-
-
-def family(op: str) -> str:
-    """The kind of work that an operator or a layer does.
-
-    >>> family("Conv"), family("ConvolutionDepthWise"), family("aten::hardswish_"), family("Loop")
-    ('linear', 'linear', 'activation', 'other')
-    """
-    name = op.rpartition("::")[2].lower()
-    return _FAMILY.get(name) or _FAMILY.get(name.rstrip("_"), "other")
 
 
 def _ends(layer: Layer) -> tuple[str, ...]:
@@ -242,132 +57,6 @@ def _ends(layer: Layer) -> tuple[str, ...]:
     if own == "activation":
         return (own, "arithmetic")
     return (own,)
-
-
-class Graph:
-    """What depends on what in the reference. Sets of nodes are integers, a bit for each node."""
-
-    def __init__(self, reference: Reference) -> None:
-        self.nodes = reference.nodes
-        self.values = {
-            name: value for name, value in reference.values.items() if value.dtype.kind == "f" and value.size > 0
-        }
-        self.maker: dict[str, int] = {}
-        self.readers: dict[str, int] = {}
-        self.above: dict[str, int] = {}
-        for i, node in enumerate(self.nodes):
-            upstream = 1 << i
-            for name in node.inputs:
-                self.readers[name] = self.readers.get(name, 0) | 1 << i
-                upstream |= self.above.get(name, 0)
-            for name in node.outputs:
-                self.maker[name] = i
-                self.above[name] = upstream
-        below = [0] * len(self.nodes)
-        for i in reversed(range(len(self.nodes))):
-            below[i] = 1 << i
-            for name in self.nodes[i].outputs:
-                for j in _bits(self.readers.get(name, 0)):
-                    below[i] |= below[j]
-        self.below = {
-            name: _union(below[j] for j in _bits(self.readers.get(name, 0)))
-            for name in {*reference.inputs, *self.maker}
-        }
-        fed = _union(self.below.get(name, 0) for name in reference.inputs)
-        for name in [n for n in self.values if n not in reference.inputs]:
-            if name not in self.maker or not fed >> self.maker[name] & 1:
-                del self.values[name]  # a constant
-        self.order = {name: self.maker.get(name, -1) for name in self.values}
-        self.by_size: dict[int, list[str]] = {}
-        for name in sorted(self.values, key=self.order.__getitem__):
-            self.by_size.setdefault(self.values[name].size, []).append(name)
-        self._roots: dict[str, str] = {}
-        self._samples: dict[str, Float] = {}
-        self._spans: dict[str, float] = {}
-
-    def op(self, tensor: str) -> str:
-        """The operator that makes a tensor; "" for an input."""
-        return self.nodes[self.maker[tensor]].op if tensor in self.maker else ""
-
-    def root(self, tensor: str) -> str:
-        """The first tensor with the same numbers in the same order, along the chain of operators that lead here."""
-        if tensor not in self._roots:
-            root = tensor
-            value = self.values[tensor].ravel()
-            for name in self.nodes[self.maker[tensor]].inputs if tensor in self.maker else ():
-                other = self.values.get(name)
-                if other is not None and other.size == value.size and np.array_equal(other.ravel(), value):
-                    root = self.root(name)
-                    break
-            self._roots[tensor] = root
-        return self._roots[tensor]
-
-    def path(self, anchors: frozenset[str], tensor: str) -> int | None:
-        """The nodes that lead from tensors to another one; None where it does not depend on all of them."""
-        done = downstream = 0
-        for anchor in anchors:
-            if anchor != tensor and not self.above.get(tensor, 0) & self.readers.get(anchor, 0):
-                return None
-            done |= self.above.get(anchor, 0)
-            downstream |= self.below.get(anchor, 0)
-        return self.above.get(tensor, 0) & ~done & downstream
-
-    def counted(self, path: int) -> Counter[str]:
-        """How many operators of each counted family are among the nodes."""
-        kinds = Counter[str]()
-        for i in _bits(path):
-            kind = family(self.nodes[i].op)
-            if kind in _COUNTED and any(name in self.values for name in self.nodes[i].outputs):
-                kinds[kind] += 1
-        return kinds
-
-    def operators(self, path: int) -> tuple[str, ...]:
-        """Types of the nodes that compute something."""
-        return tuple(
-            self.nodes[i].op
-            for i in _bits(path)
-            if family(self.nodes[i].op) != "layout" and any(name in self.values for name in self.nodes[i].outputs)
-        )
-
-    def sample(self, tensor: str) -> Float:
-        """Some elements, the same for every tensor of the same size."""
-        if tensor not in self._samples:
-            self._samples[tensor] = _sample(self.values[tensor])
-        return self._samples[tensor]
-
-    def span(self, tensor: str) -> float:
-        """See `span`."""
-        if tensor not in self._spans:
-            self._spans[tensor] = span(self.values[tensor])
-        return self._spans[tensor]
-
-
-def _bits(number: int) -> Iterator[int]:
-    while number:
-        low = number & -number
-        yield low.bit_length() - 1
-        number ^= low
-
-
-def _union(sets: Iterator[int]) -> int:
-    union = 0
-    for part in sets:
-        union |= part
-    return union
-
-
-def _sample(value: Array) -> Float:
-    flat = value.reshape(-1)
-    return np.asarray(flat[_places(flat.size)], np.float32)
-
-
-def _places(size: int) -> NDArray[np.int64]:
-    if size <= 2 * _SAMPLES:
-        return np.arange(size)
-    return np.random.default_rng(0).integers(0, size, _SAMPLES)
-
-
-# The alignment --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -559,7 +248,7 @@ class _Aligner:
             if state is not None:
                 pending |= state.pending
         kind = family(layer.type)
-        if kind in _COUNTED:
+        if kind in COUNTED:
             pending[kind] += 1
         return pending
 
@@ -594,7 +283,7 @@ class _Aligner:
         if own <= 1:
             # The network goes on rightly. Wrong it is only if it would with the candidate, too, and that one is near.
             exact = self.graph.op(candidate.tensor).rpartition("::")[2].lower().rstrip("_") == layer.type.lower()
-            exact = exact or (family(layer.type) in _COUNTED and candidate.rank[:2] == (0, 0))
+            exact = exact or (family(layer.type) in COUNTED and candidate.rank[:2] == (0, 0))
             if score > 1 or not (candidate.distance <= 0.02 or exact):
                 self.found.intermediates.append(blob)
                 return
@@ -693,7 +382,7 @@ class _Aligner:
             for axes, laid in arrange(value, found.shape):
                 error = excess(found, laid, allowed(result, laid, self.tolerance))
                 if best[1] > 1 or error < best[0]:
-                    best = (error, _distance(_sample(found), _sample(laid)), axes)
+                    best = (error, _distance(sample(found), sample(laid)), axes)
                 if error <= 1:
                     break
             if best[1] > 1:
@@ -704,8 +393,8 @@ class _Aligner:
     def _equal(self, layer: Layer, state: _State, result: Result) -> _Candidate | None:
         """The tensor that a blob equals; of several the one that the layer most likely stands for."""
         found = result.arrays[0]
-        sampled = _sample(found)
-        noise = None if result.noise is None else _sample(result.noise)
+        sampled = sample(found)
+        noise = None if result.noise is None else sample(result.noise)
         equal = []
         for tensor in self.graph.by_size.get(found.size, ()):
             limit = (self.tolerance + result.slack) * max(self.graph.span(tensor), result.least)
@@ -794,8 +483,8 @@ class _Aligner:
         if _flat(result.arrays[0]):
             return np.inf
         found = result.arrays[0]
-        sampled = _sample(found)
-        noise = 0.0 if result.noise is None else SIGMAS * _sample(result.noise)
+        sampled = sample(found)
+        noise = 0.0 if result.noise is None else SIGMAS * sample(result.noise)
         best = np.inf
         for tensor in self.graph.by_size.get(found.size, ()):
             path = self.graph.path(state.anchors, tensor)

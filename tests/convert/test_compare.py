@@ -15,9 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from liteocr import OptionError
 from liteocr.convert import ModelFileError, UnsupportedError, child, cli
-from liteocr.convert.compare import Comparison, Picture, compare, picture_input
+from liteocr.convert.compare import Comparison, compare
 from liteocr.convert.html import report
 from liteocr.convert.param import Layer, Param
+from liteocr.convert.reference import Picture, picture_input
 from liteocr.convert.weights import Array, write_bin
 
 PICTURE = Path(__file__).resolve().parents[1] / "data" / "digits.png"
@@ -257,6 +258,17 @@ def test_rounded_weights_make_differences_that_are_explained(model: onnx.ModelPr
     own = [p.errors["fp32"] for p in run(model, net, tmp_path, "fp16").pairs if p.layer in net.weights]
     assert all(errors.excess < 0.8 for errors in own)
     assert max(errors.own.relative for errors in own if errors.own) > 1e-4  # more than the tolerance of fp32
+
+
+@pytest.mark.usefixtures("inside")
+def test_weights_that_half_precision_makes_zero_are_no_error_but_told(tmp_path: Path) -> None:
+    twin = Twin()
+    twin.head *= 2e-4  # its values are about 2**-14, below which float16 as ncnn writes it has nothing
+    result = run(twin.onnx(), twin.ncnn(), tmp_path, "fp16")
+    assert result.first_divergence is None, result.text()
+    assert list(result.lost) == ["conv_0"]
+    assert "of the weights of conv_0, which are too small for it" in result.text()
+    assert run(twin.onnx(), twin.ncnn(), tmp_path).lost == {}
 
 
 # Planted errors -------------------------------------------------------------------------------------------------------

@@ -7,23 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from liteocr.convert.pairing import (
-    Alignment,
-    Difference,
-    Graph,
-    Node,
-    Reference,
-    Result,
-    align,
-    allowed,
-    arrange,
-    bare,
-    difference,
-    excess,
-    family,
-    lay,
-    span,
-)
+from liteocr.convert.layout import Difference, arrange, bare, difference, lay, span
+from liteocr.convert.modelgraph import Graph, Node, Reference, family
+from liteocr.convert.pairing import Alignment, Result, align, allowed, excess
 from liteocr.convert.param import parse
 
 X = np.array([[-4.0, -1.0, 0.5], [2.0, 5.0, 9.0]], np.float32)
