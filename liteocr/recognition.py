@@ -1,10 +1,10 @@
 """Read one line of text: CRNN (Shi et al., "An End-to-End Trainable Neural Network for Image-based Sequence
-Recognition", TPAMI 2017) with greedy CTC decoding."""
+Recognition", TPAMI 2017) with CTC decoding."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .ctc import Emission, greedy
-from .errors import WeightsError
+from .ctc import Emission, align, beam, greedy, likeliest, log_softmax
+from .errors import OptionError, WeightsError
 from .net import Net, Precision
 from .weights import Weights, load
 
@@ -53,9 +53,17 @@ class TextRecognizer:
         weights: a weights directory, or one already loaded; None: the weights that came with the package.
         precision: see :class:`liteocr.net.Net`.
         threads: ncnn threads for one line.
+        charset: the only characters that a line can have, such as ``"0123456789."``; None: all that the network knows.
+            Every character is then read as the likeliest of these, and scores compare it with these alone.
+        lexicon: the only texts that a line can have; None: any text. A line is read as the likeliest of them, whatever
+            it says; its score tells how far the picture agrees.
+        beam: how many beginnings of texts are kept while decoding, which finds a likelier text now and then, and costs
+            time; 1: the best path alone.
 
     Raises:
         WeightsError: the weights are missing, damaged or do not fit.
+        OptionError: ``charset`` or ``lexicon`` is empty or has a character that the network does not know, ``beam`` is
+            below 1, or a beam and a lexicon are asked for at once (a lexicon is always searched exactly).
     """
 
     def __init__(
@@ -64,14 +72,34 @@ class TextRecognizer:
         *,
         precision: Precision = "auto",
         threads: int = 1,
+        charset: str | None = None,
+        lexicon: Iterable[str] | None = None,
+        beam: int = 1,
     ) -> None:
+        if beam < 1:
+            raise OptionError(f"beam is {beam}; it must be 1 or more")
+        if beam > 1 and lexicon is not None:
+            raise OptionError("a lexicon is searched exactly: leave out beam")
         self._spec = spec = (weights if isinstance(weights, Weights) else load(weights)).recognizer
         if spec.charset is None or spec.blank is None or spec.input.height is None:
             raise WeightsError(f"{spec.param}: a recogniser needs a charset, a blank and a height in the manifest")
         self._height = spec.input.height
-        self._blank = spec.blank
         # class index -> character; the blank's own entry is never looked up
-        self._alphabet = (*spec.charset[: spec.blank], "", *spec.charset[spec.blank :])
+        alphabet = (*spec.charset[: spec.blank], "", *spec.charset[spec.blank :])
+        self._blank = spec.blank
+        self._kept: NDArray[np.intp] | None = None
+        if charset is not None:
+            # the blank moves to the front
+            self._kept = np.array([spec.blank, *_classes(charset, alphabet, "charset")], np.intp)
+            alphabet = ("", *(alphabet[i] for i in self._kept[1:]))
+            self._blank = 0
+        self._alphabet = alphabet
+        self._lexicon = None
+        if lexicon is not None:
+            self._lexicon = [_classes(text, alphabet, "lexicon") for text in lexicon]
+            if not self._lexicon:
+                raise OptionError("the lexicon is empty; give at least one text, or None for any")
+        self._beam = beam
         self._net = Net.from_spec(spec, precision=precision, threads=threads)
 
     def recognize(self, crop: NDArray[np.uint8]) -> Recognition:
@@ -92,7 +120,7 @@ class TextRecognizer:
                 f"{self._spec.param} gives {logits.shape} where (steps, {self._spec.classes}) is expected; "
                 "the charset or the manifest belongs to another network"
             )
-        emissions = greedy(logits, blank=self._blank)
+        emissions = self._decode(logits if self._kept is None else logits[:, self._kept])
         if not emissions:
             return Recognition("", 0.0, ())
         texts = [self._alphabet[e.index] for e in emissions]
@@ -103,6 +131,17 @@ class TextRecognizer:
         )
         return Recognition("".join(texts), float(np.mean([e.score for e in emissions])), chars)
 
+    def _decode(self, logits: NDArray[np.float32]) -> tuple[Emission, ...]:
+        if self._beam == 1 and self._lexicon is None:
+            return greedy(logits, blank=self._blank)
+        log_probs = log_softmax(logits)
+        if self._lexicon is None:
+            text: Sequence[int] = beam(log_probs, width=self._beam, blank=self._blank)
+        else:
+            index = likeliest(log_probs, self._lexicon, blank=self._blank)
+            text = () if index is None else self._lexicon[index]
+        return align(log_probs, text, blank=self._blank) or ()
+
     def _resize(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
         height, width = crop.shape[:2]
         # one step of the network at the least: a narrower line has no column to read
@@ -110,6 +149,17 @@ class TextRecognizer:
         # Enlarged small text keeps its strokes' slopes with a cubic; reducing by area averages instead of skipping.
         interpolation = cv2.INTER_AREA if height > 1.5 * self._height else cv2.INTER_CUBIC
         return np.asarray(cv2.resize(crop, (scaled, self._height), interpolation=interpolation), np.uint8)
+
+
+def _classes(text: str, alphabet: Sequence[str], option: str) -> list[int]:
+    """Classes of the characters of a text; OptionError where it is empty or has characters without a class."""
+    if not text:
+        raise OptionError(f"an empty text in {option}; give at least one character")
+    known = {c: i for i, c in enumerate(alphabet) if c}
+    unknown = sorted(set(text) - known.keys())
+    if unknown:
+        raise OptionError(f"{option}: no class for {' '.join(map(repr, unknown))}; leave these characters out")
+    return [known[c] for c in text]
 
 
 def char_spans(
