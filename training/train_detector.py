@@ -123,6 +123,10 @@ def train(args: argparse.Namespace) -> None:
     if state:
         optimizer.load_state_dict(state["optimizer"])
     settings = {k: v.name if isinstance(v, Path) else v for k, v in vars(args).items()}
+    if state and (run / "config.json").exists():
+        # where the network came from is not said again when it goes on
+        before = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        settings |= {k: before[k] for k in ("start", "teacher") if settings[k] is None and k in before}
     (run / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
     sources = {name: getattr(args, name) for name in ("receipts", "photos", "taught")}
