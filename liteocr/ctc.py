@@ -77,13 +77,13 @@ def greedy(scores: NDArray[np.float32], *, blank: int = 0, logits: bool = True) 
     probability = 1.0 / np.exp(rows - top[:, None]).sum(axis=1) if logits else top
     value = np.zeros(steps, np.float32)
     value[emits] = probability
-    edges = np.flatnonzero(np.diff(best)) + 1
-    starts = np.concatenate(([0], edges))
-    ends = np.concatenate((edges, [steps]))
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(best)) + 1))
+    index, begin, end = best[starts].tolist(), starts.tolist(), [*starts[1:].tolist(), steps]
+    values = value.tolist()
     return tuple(
-        Emission(int(best[s]), float(value[s:e].max()), int(s), int(e), int(s + value[s:e].argmax()))
-        for s, e in zip(starts, ends, strict=True)
-        if best[s] != blank
+        Emission(k, score := max(values[s:e]), s, e, values.index(score, s))
+        for k, s, e in zip(index, begin, end, strict=True)
+        if k != blank
     )
 
 

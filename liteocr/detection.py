@@ -159,6 +159,8 @@ def _tiles(height: int, width: int, area: int, halo: int, stride: int) -> tuple[
         if largest(rows) * largest(columns) <= area:
             seen = sum(span.last - span.first for span in rows) * sum(span.last - span.first for span in columns)
             best = min(best, (seen, rows, columns), key=lambda found: found[0])
+            if len(columns) == 1:  # more rows would only overlap more
+                break
     return best[1:]
 
 

@@ -41,6 +41,8 @@ Points = NDArray[np.float32]
 VERTICAL_RATIO = 1.5
 """From this ratio of height to width on, a quad holds a line that runs downwards (a single tall glyph stays below)."""
 
+_FROM = np.array([[0, 1, 2, 3], [1, 2, 3, 0], [2, 3, 0, 1], [3, 0, 1, 2]])
+"""Indices of a quad's points that begin at each of its corners."""
 _STEEP = math.cos(math.radians(60))
 _CLIPPER_SCALE = 256  # pyclipper works on integers: 1/256 pixel
 _WARP_LIMIT = 32766  # the largest side that OpenCV warps
@@ -69,8 +71,8 @@ def order_quad(points: NDArray[Any]) -> Points:
     around = p - p.mean(axis=0)
     p = p[np.argsort(np.arctan2(around[:, 1], around[:, 0]), kind="stable")]
     # along[k]: where the text runs if it starts at p[k], by the mean of two opposite sides
-    sides = np.roll(p, -1, axis=0) - p
-    along = (sides - np.roll(sides, -2, axis=0)) / 2
+    sides = p[_FROM[1]] - p
+    along = (sides - sides[_FROM[2]]) / 2
     lengths = np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)
     cosines = along[:, 0] / lengths
     rightwards = cosines
@@ -81,12 +83,13 @@ def order_quad(points: NDArray[Any]) -> Points:
     # Both ends of a diamond's tie are right; take the one whose side starts higher, and keep to it despite rounding.
     best = np.flatnonzero(rightwards > rightwards.max() - 1e-3)
     start = best[np.lexsort((p[best, 0], p[best, 1]))[0]]
-    return np.roll(p, -start, axis=0).astype(np.float32)
+    return p[_FROM[start]].astype(np.float32)
 
 
 def quad_size(quad: NDArray[Any]) -> tuple[float, float]:
     """Width and height: the mean length of the upper and lower side, and of the left and right side."""
-    top, right, bottom, left = (math.hypot(*side) for side in (np.roll(quad, -1, axis=0) - quad).tolist())
+    q = np.asarray(quad)
+    top, right, bottom, left = (math.hypot(*side) for side in (q[_FROM[1]] - q).tolist())
     return (top + bottom) / 2, (left + right) / 2
 
 
@@ -221,19 +224,29 @@ def upright(quad: NDArray[Any]) -> Points:
     Fractions along the crop are fractions along the line, top to bottom. Other quads come back as they are.
     """
     q = np.array(quad, np.float32)
-    return np.roll(q, -1, axis=0) if is_vertical(q) else q
+    return q[_FROM[1]] if is_vertical(q) else q
 
 
 def turn_quad(quad: NDArray[Any]) -> Points:
     """The same quad for text that stands upside down: it starts at the opposite corner. Twice is the quad itself."""
-    return np.roll(np.asarray(quad, np.float32), -2, axis=0)
+    return np.asarray(quad, np.float32)[_FROM[2]]
 
 
-def slice_quad(quad: NDArray[Any], start: float, end: float) -> Points:
-    """The part of a quad between two fractions of its length, cut along its upper and lower side."""
+def slice_quad(quad: NDArray[Any], start: float | NDArray[Any], end: float | NDArray[Any]) -> Points:
+    """The part of a quad between two fractions of its length, cut along its upper and lower side.
+
+    Args:
+        quad: (4, 2).
+        start: a fraction of the length, or (N,) of them.
+        end: as many.
+
+    Returns:
+        float32, (4, 2) or (N, 4, 2).
+    """
     a, b, c, d = np.asarray(quad, np.float64)
     top, bottom = b - a, c - d
-    return np.array([a + top * start, a + top * end, d + bottom * end, d + bottom * start], np.float32)
+    s, e = np.asarray(start)[..., None], np.asarray(end)[..., None]
+    return np.stack([a + top * s, a + top * e, d + bottom * e, d + bottom * s], axis=-2).astype(np.float32)
 
 
 def crop_quad(image: NDArray[np.uint8], quad: NDArray[Any], *, max_side: int = _WARP_LIMIT) -> NDArray[np.uint8]:

@@ -314,7 +314,7 @@ def _to_bgr(array: NDArray[Any], *, premultiplied: bool = False) -> Image:
         # Some libraries refuse read-only buffers even for reading.
         return np.require(np.asarray(pixels), np.uint8, ["C", "W"])
     if channels == 1:
-        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
+        return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2BGR), np.uint8)
     colour, alpha = pixels[..., :-1], pixels[..., -1:]
     flat = np.empty((*pixels.shape[:2], 3), np.uint8)
     for top in range(0, pixels.shape[0], 256):  # in bands: the sums are wider than the pixels

@@ -25,7 +25,7 @@ from .net import Precision
 from .openmp import default_threads
 from .orientation import Angle, AngleClassifier, line_angles, page_angle
 from .recognition import Recognition, TextRecognizer
-from .results import Char, Page, Quad, TextLine, as_quad
+from .results import Char, Page, TextLine, as_quads
 from .weights import load
 
 __all__ = ["MIN_SCORE", "OCR", "Classifier", "Detector", "Recognizer", "in_order"]
@@ -397,21 +397,17 @@ def _line(crop: _Crop, reading: _Reading) -> TextLine:
     # A column's characters stand upright, so its text's own top left is the picture's: one corner before the one that
     # the running direction starts at. It was read as it stood, whatever the classifier made of it lying on its side.
     running = geometry.turn_quad(crop.quad) if reading.column and crop.degrees else crop.quad
-    corner = 1 if reading.column else 0
-
-    def along(place: float) -> float:
-        """From a fraction of the crop to one of the line."""
-        return min(max((place - crop.margin) / (1 - 2 * crop.margin), 0.0), 1.0)
-
-    def quad(start: float = 0.0, end: float = 1.0) -> Quad:
-        return as_quad(np.roll(geometry.slice_quad(running, start, end), corner, axis=0))
-
+    # The line itself and its characters, from fractions of the crop to ones of the line.
+    places = np.array([(crop.margin, 1 - crop.margin), *((c.start, c.end) for c in recognition.chars)])
+    places = ((places - crop.margin) / (1 - 2 * crop.margin)).clip(0, 1)
+    quads = geometry.slice_quad(running, places[:, 0], places[:, 1])
+    line, *chars = as_quads(np.roll(quads, 1, axis=1) if reading.column else quads)
     return TextLine(
-        quad=quad(),
+        quad=line,
         text=recognition.text,
         score=recognition.score,
         det_score=crop.detection.score,
         angle=0 if reading.column else crop.degrees,
-        chars=tuple(Char(c.text, c.score, quad(along(c.start), along(c.end))) for c in recognition.chars),
+        chars=tuple(Char(c.text, c.score, quad) for c, quad in zip(recognition.chars, chars, strict=True)),
         polygon=None if polygon is None else tuple((round(float(x), 2), round(float(y), 2)) for x, y in polygon),
     )

@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Char", "Page", "Point", "Quad", "TextLine", "as_quad"]
+__all__ = ["Char", "Page", "Point", "Quad", "TextLine", "as_quads"]
 
 Point = tuple[float, float]
 """(x, y) in pixels of the original image, origin top left."""
@@ -20,10 +20,10 @@ Quad = tuple[Point, Point, Point, Point]
 """Four points, clockwise from the text's own top left (so an upside-down line starts at its bottom right)."""
 
 
-def as_quad(points: NDArray[Any]) -> Quad:
-    """Turn an array (4, 2) of (x, y) into a :data:`Quad` of Python floats, rounded to 1/100 pixel."""
-    a, b, c, d = ((round(float(x), 2), round(float(y), 2)) for x, y in points)
-    return a, b, c, d
+def as_quads(points: NDArray[Any]) -> list[Quad]:
+    """Turn an array (N, 4, 2) of (x, y) into one :data:`Quad` of Python floats each, rounded to 1/100 pixel."""
+    rounded = np.asarray(points, np.float64).round(2).tolist()
+    return [((ax, ay), (bx, by), (cx, cy), (dx, dy)) for (ax, ay), (bx, by), (cx, cy), (dx, dy) in rounded]
 
 
 @dataclass(frozen=True, slots=True)
