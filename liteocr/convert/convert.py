@@ -39,7 +39,7 @@ TIMEOUT = 1200.0
 LOSS = 0.01
 """How much of an array of weights float16 may lose, as a norm; rounding alone costs 0.0003."""
 NOTEWORTHY = 0.02
-"""From what difference on float16 is worth a note."""
+"""From what difference on float16 weights are worth a note."""
 SIDES = ((320, 320), (48, 320), (32, 320), (224, 224), (64, 256))
 """H and W to try where the model names neither: a detector's, then recognisers'."""
 
@@ -157,7 +157,8 @@ def convert(
             or one that it turns out to take. A model of torch needs it.
         shape2: a second one. Sizes that differ between the two stay free in the network. None: chosen.
         name: of the results; None: the file's.
-        fp16: store weights in float16; what they cost is part of the report.
+        fp16: store weights in float16; what they cost is part of the report. Those of a layer, or all, stay float32
+            where float16 would cost too much, and the report says so.
         fixed: all sizes stay as they are; without it, a model whose size cannot be freed is refused.
         keep_sizes: leave a Resize with constant sizes as it is, even where it looks frozen by the export.
         keep_onnx: write the rewritten model too, as ``NAME.rewritten.onnx``.
@@ -208,25 +209,13 @@ def convert(
             except ConvertError:
                 raise error from None
             ready = replace(ready, notes=(*ready.notes, "onnxslim simplified the model; without it pnnx failed"))
-        notes = ready.notes
+        notes, storage = ready.notes, "fp32"
         if fp16:
-            half = pnnxrun.translate(ready.model, ready.first, ready.second, Path(scratch, "fp16"), fp16=True)
-            if kept := _keep(net, half):
-                notes += (f"weights that float16 cannot hold stay float32: {', '.join(kept)}",)
-            net = half
-            rounded = proof.prove([c for c in ready.cases if c.aligned], ready.outputs, net, "fp16")
-            if wrong := [p for p in rounded if not p.equal]:
-                raise NotEqualError(
-                    f"{name} is right with float32 weights, but float16 moves {wrong[0].tensor} by "
-                    f"{wrong[0].relative:.2g} of its largest value; convert with --fp32"
-                )
-            moved = max(rounded, key=lambda p: p.relative)
-            if moved.relative > NOTEWORTHY:
-                notes += (
-                    f"float16 weights move {moved.tensor} by {moved.relative:.2g} of its largest value (the input is "
-                    "noise); measure on pictures, or convert with --fp32",
-                )
-            proofs += rounded
+            half, rounded, told = _halved(ready, net, Path(scratch, "fp16"))
+            notes += told
+            if half:
+                net, storage = half, "fp16"
+                proofs += rounded
         report = ConvertReport(
             name=name,
             source=Path(model).name if is_file else type(model).__name__,
@@ -241,7 +230,7 @@ def convert(
             notes=notes,
             proofs=tuple(proofs),
             layers=dict(Counter(layer.type for layer in read_param(net.param).layers).most_common()),
-            storage="fp16" if fp16 else "fp32",
+            storage=storage,
             versions=_versions(),
             seconds=round(time.monotonic() - start, 1),
         )
@@ -266,6 +255,23 @@ def _translated(
     if wrong := [p for p in proofs if not p.equal]:
         raise NotEqualError(_not_equal(wrong[0], name))
     return net, proofs, sizes
+
+
+def _halved(ready: _Ready, plain: proof.Net, folder: Path) -> tuple[proof.Net | None, list[Proof], tuple[str, ...]]:
+    """Translate with float16 weights: the network, None where they move an output too far; proofs; what to tell."""
+    half = pnnxrun.translate(ready.model, ready.first, ready.second, folder, fp16=True)
+    kept = _keep(plain, half)
+    rounded = proof.prove([c for c in ready.cases if c.aligned], ready.outputs, half, "fp16")
+    moved = max(rounded, key=lambda p: p.relative)
+    moves = f"move {moved.tensor} by {moved.relative:.2g} of its largest value"
+    if not moved.equal:
+        return None, [], (f"all weights stay float32: in float16 they would {moves}",)
+    notes: tuple[str, ...] = ()
+    if kept:
+        notes += (f"weights that float16 cannot hold stay float32: {', '.join(kept)}",)
+    if moved.relative > NOTEWORTHY:
+        notes += (f"float16 weights {moves} (the input is noise); measure on pictures, or convert with --fp32",)
+    return half, rounded, notes
 
 
 def _shapes(shape: Sequence[Any] | None) -> Shapes | None:

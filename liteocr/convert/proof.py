@@ -41,9 +41,9 @@ Shapes = tuple[tuple[int, ...], ...]
 
 TOLERANCE = 1e-3
 """How far ncnn's output may be off with float32 weights, relative to the largest value of the reference's."""
-TOLERANCE_FP16 = 0.3
-"""The same with float16 weights: what rounding can explain. Noise as input moves a Softmax over thousands of classes by
-0.1."""
+TOLERANCE_FP16 = 0.2
+"""The same with float16 weights; beyond, they stay float32. Noise as input makes PP-OCRv5's Softmax over thousands of
+classes move by 0.13, where text does not."""
 STRIDE = 32
 """The grid of the sizes where the model leaves them to us: what detectors need."""
 
@@ -174,7 +174,7 @@ def odd(first: Shapes, second: Shapes) -> Shapes:
 def _case(
     model: ModelProto, done: Rewritten, shape: Shapes, *, unseen: bool, aligned: bool, resized: bool = True
 ) -> Case | None:
-    """What the model makes of one size; None where it does not take it.
+    """What the model makes of one size; None where it does not take it, or a pooling is left with nothing to pool.
 
     `resized`: it is another one than the model was exported at, so that what was frozen has to be thawed.
     """
@@ -184,10 +184,13 @@ def _case(
     references = [("model", _free(model)), ("thawed", done.reference)]
     for kind, reference in references[1:] if done.thawed and resized else references:
         gates = _gates(reference, outputs)
-        wanted = [*outputs, *(gate[1] for gate in gates if gate)]
+        pooled = [node.output[0] for node in reference.graph.node if node.op_type in ("MaxPool", "AveragePool")]
+        wanted = [*dict.fromkeys([*outputs, *pooled, *(gate[1] for gate in gates if gate)])]
         try:
             found = infer(reference, inputs, wanted)
         except LiteOCRError:
+            continue
+        if any(found[name].size == 0 for name in pooled):
             continue
         if any(name not in found for name in outputs):
             raise UnsupportedError("an output of the model is no tensor; end the model before it")

@@ -118,6 +118,36 @@ def test_weights_are_half_as_large_in_float16(tmp_path: Path) -> None:
     assert {p.storage for p in half.proofs} == {"fp32", "fp16"}
 
 
+def test_weights_that_must_not_be_rounded_stay_float32(tmp_path: Path) -> None:
+    # y = 1000.4 x - 1000 x: float16 has 1000.5 for the one and 1000 for the other
+    weights = np.full((4, 6, 1, 1), 1000.4, np.float32)
+    weights[:, 3:] = -1000
+    model = small(
+        helper.make_node("Concat", ["x", "x"], ["xx"], axis=1),
+        helper.make_node("Conv", ["xx", "w"], ["y"], kernel_shape=[1, 1]),
+        constants={"w": weights},
+    )
+    report = convert(model, tmp_path, shape=(1, 3, 32, 32), name="net")
+    assert report.storage == "fp32"
+    assert report.notes == ("all weights stay float32: in float16 they would move y by 0.25 of its largest value",)
+    assert "fp32 weights" in report.summary()
+    x = np.random.default_rng(0).normal(0, 1, (3, 8, 8)).astype(np.float32)
+    got = run_all(report.param, report.bin, {"in0": x}, only=["out0"])["out0"]
+    assert got == pytest.approx(np.tile(0.4 * x.sum(0), (4, 1, 1)), abs=0.01)
+
+
+def test_sizes_that_leave_a_pooling_nothing_to_pool_prove_nothing(tmp_path: Path) -> None:
+    # at a height of 4, where ONNX pools nothing, ncnn pools what there is
+    model = small(
+        helper.make_node("MaxPool", ["x"], ["p"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("GlobalAveragePool", ["p"], ["y"]),
+    )
+    report = convert(model, tmp_path, shape=(1, 3, 12, 64), name="net", fp16=False)
+    heights = {p.shape[0][2] for p in report.proofs if p.unseen}
+    assert min(heights) >= 8
+    assert all(p.equal for p in report.proofs)
+
+
 def test_the_same_file_gives_the_same_network(tmp_path: Path) -> None:
     one, two = (convert(DATA / "debris.new.free.onnx", tmp_path, name=name) for name in ("one", "two"))
     assert one.param.read_bytes() == two.param.read_bytes()
