@@ -4,7 +4,8 @@
 
 Fails when the wheel is too large, when it brings other run-time packages than the five, when the weights are not in it,
 or when the installed command does not read the test picture. Then liteocr-model: what needs no extra works without,
-what needs it says so, and with the extra a model is converted and compared, without PyTorch.
+what needs it says so, and with the extra a model is converted, compared, looked into, upgraded and quantized, without
+PyTorch.
 """
 
 from __future__ import annotations
@@ -69,18 +70,25 @@ def main() -> None:
         if "has every layer" not in run(command, "info", param, "--repeat", "1"):
             sys.exit("liteocr-model info does not find every layer of the recogniser")
         run(command, "upgrade", param, "upgraded.param")
-        bare = subprocess.run(
-            [command, "convert", MODEL, "out"], cwd=outside, check=False, capture_output=True, text=True
-        )
-        if bare.returncode != NEEDS_EXTRA or "liteocr[convert]" not in bare.stderr:
-            sys.exit(f"without the extra, liteocr-model convert ends with {bare.returncode}: {bare.stderr}")
+        for needs in (["convert", MODEL, "out"], ["compare", MODEL, param]):
+            bare = subprocess.run([command, *needs], cwd=outside, check=False, capture_output=True, text=True)
+            if bare.returncode != NEEDS_EXTRA or "liteocr[convert]" not in bare.stderr or Path(outside, "out").exists():
+                sys.exit(f"without the extra, liteocr-model {needs[0]} ends with {bare.returncode}: {bare.stderr}")
         wanted = [r.split(";")[0].strip() for r in requires if "extra == 'convert'" in r.replace('"', "'")]
         others = [r for r in wanted if not r.startswith("pnnx")]
         subprocess.run([python, "-m", "pip", "install", "--quiet", *others], check=True)
         # pnnx asks for torch, which the tests do without
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", "pnnx"], check=True)
+        made = "out/example.ncnn.param"
         print(run(command, "convert", MODEL, "out").strip().splitlines()[0])
-        print(run(command, "compare", MODEL, "out/example.ncnn.param").strip().splitlines()[0])
+        print(run(command, "compare", MODEL, made, "--html", "out/example.html").strip().splitlines()[0])
+        print(run(command, "info", made, "--repeat", "1").strip().splitlines()[0])
+        print(run(command, "upgrade", made, "out/upgraded.param").strip().splitlines()[-1])
+        options = ("--shape", "1,3,160,160", "--method", "max", "--repeat", "1")
+        print(run(command, "quantize", made, PICTURE.parent, "out/int8", *options).strip().splitlines()[-1])
+        written = {path.name for path in Path(outside, "out").rglob("*") if path.is_file()}
+        if not written >= {"example.convert.md", "example.html", "upgraded.param", "example.int8.bin"}:
+            sys.exit(f"liteocr-model wrote only {sorted(written)}")
 
 
 if __name__ == "__main__":
