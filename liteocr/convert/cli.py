@@ -105,6 +105,15 @@ def _command(
     return parser
 
 
+def _add_pixels(parser: argparse.ArgumentParser) -> None:
+    """How pictures become inputs."""
+    add = parser.add_argument
+    add("--scale", type=float, default=1 / 255, metavar="F", help="a picture's pixels are multiplied (default: 1/255),")
+    add("--mean", type=_channels, default=(0.0,), metavar="M[,M,M]", help="then this is subtracted (default: 0),")
+    add("--std", type=_channels, default=(1.0,), metavar="S[,S,S]", help="then they are divided (default: 1)")
+    add("--rgb", action="store_true", help="red is the first channel (default: blue)")
+
+
 # convert --------------------------------------------------------------------------------------------------------------
 
 
@@ -223,10 +232,7 @@ def _add_compare(commands: _Subparsers) -> None:
     add(
         "--shape", type=_shape, metavar="1,3,H,W", help="size of the noise or of the picture (default: the model's own)"
     )
-    add("--scale", type=float, default=1 / 255, metavar="F", help="a picture's pixels are multiplied (default: 1/255),")
-    add("--mean", type=_numbers, default=(0.0,), metavar="M[,M,M]", help="then this is subtracted (default: 0),")
-    add("--std", type=_numbers, default=(1.0,), metavar="S[,S,S]", help="then they are divided (default: 1)")
-    add("--rgb", action="store_true", help="red is the first channel (default: blue)")
+    _add_pixels(parser)
     add(
         "--precision",
         type=lambda text: tuple(text.split(",")),
@@ -280,13 +286,6 @@ def _run_compare(options: argparse.Namespace) -> int:
             page.write_text(report(result, options.top), encoding="utf-8")
     print(result.json() if options.json else result.text(options.top))
     return int(ModelExitCode.OK if result.equal else ModelExitCode.NOT_EQUAL)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number, nor several with commas between them") from None
 
 
 def _tolerance(text: str) -> tuple[str, float]:
@@ -370,12 +369,9 @@ def _add_quantize(commands: _Subparsers) -> None:
         "--shape",
         type=_shape,
         metavar="1,C,H,W",
-        help="what pictures are resized to, for a network without a manifest.json beside it",
+        help="what pictures are resized to, for a network without a manifest.json beside it; with these:",
     )
-    add("--channels", choices=["BGR", "RGB"], default="BGR", help="order of the input (with --shape; default: BGR)")
-    add("--scale", type=float, default=1 / 255, metavar="F", help="factor on the pixels (with --shape; default: 1/255)")
-    add("--mean", type=_three, default=(0.0, 0.0, 0.0), metavar="A,B,C", help="then subtracted (default: 0,0,0)")
-    add("--std", type=_three, default=(1.0, 1.0, 1.0), metavar="A,B,C", help="then divided by (default: 1,1,1)")
+    _add_pixels(parser)
     add("--threads", type=_positive, default=1, metavar="N", help="threads of ncnn (default: %(default)s)")
     add("--repeat", type=_positive, default=10, metavar="N", help="how often times are taken (default: %(default)s)")
     add("--json", action="store_true", help="print the report as JSON")
@@ -384,7 +380,8 @@ def _add_quantize(commands: _Subparsers) -> None:
 def _run_quantize(options: argparse.Namespace) -> int:
     if options.shape is not None and (len(options.shape) != 4 or options.shape[0] != 1):
         raise OptionError("--shape is 1,C,H,W, such as 1,3,48,320")
-    pixels = Input(options.channels, options.scale, options.mean, options.std, None, 1)
+    mean, std = (values * (3 // len(values)) for values in (options.mean, options.std))
+    pixels = Input("RGB" if options.rgb else "BGR", options.scale, mean, std, None, 1)
     layers = None if options.layers is None else tuple(options.layers.split(","))
     if options.layers == "all":
         layers = tuple(layer.name for layer in candidates(read(options.param)))
@@ -427,12 +424,12 @@ def _named_shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, shape
 
 
-def _three(text: str) -> tuple[float, float, float]:
-    try:
-        a, b, c = (float(word) for word in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers such as 0.5,0.5,0.5") from None
-    return a, b, c
+def _channels(text: str) -> tuple[float, ...]:
+    with suppress(ValueError):
+        numbers = tuple(float(word) for word in text.split(","))
+        if len(numbers) in (1, 3):
+            return numbers
+    raise argparse.ArgumentTypeError(f"{text!r} is not one number, nor three such as 0.5,0.5,0.5")
 
 
 def _positive(text: str) -> int:
