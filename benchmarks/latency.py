@@ -249,6 +249,7 @@ def summarize(configuration: Configuration, reports: Sequence[Report | None], fi
     done = [report for report in reports if report]
     readings = [reading for report in done for reading in report["readings"]]
     lines = sum(reading["lines"] for reading in readings)
+    networks = [reading["networks"] for reading in readings]
     clocks = [clock for report in done if (clock := clock_under_load(report, configuration.cpus)) is not None]
     memory = {
         name: max((r["memory"][name] for r in done if r["memory"][name] is not None), default=None)
@@ -259,6 +260,7 @@ def summarize(configuration: Configuration, reports: Sequence[Report | None], fi
         "rounds": len(done),
         "stages": {stage: spread([reading["stages"].get(stage, 0.0) for reading in readings]) for stage in STAGES},
         "total": spread([reading["seconds"] for reading in readings]),
+        "networks": None if None in networks else sum(networks) / sum(map(_seconds, done)),
         "lines": lines,
         "lines_per_second": lines / sum(map(_seconds, done)),
         "ratio": ratio(reports, first),
@@ -288,7 +290,7 @@ def result(
         raise BenchmarkError(next(iter(failed.values()), "interrupted before the first figures"))
     first = next(iter(good.values()))
     example = next(run for run in first if run)
-    sizes = zip(pictures, example["sizes"], strict=True)
+    sizes = [reading["size"] for reading in example["readings"]]
     return {
         "versions": example["versions"],
         "machine": machine.describe(),
@@ -296,7 +298,7 @@ def result(
         "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith(("OMP_", "GOMP_", "KMP_"))},
         "before": states[0],
         "after": states[1],
-        "pictures": [{"name": p.name, "width": w, "height": h} for p, (w, h) in sizes],
+        "pictures": [{"name": p.name, "width": w, "height": h} for p, (w, h) in zip(pictures, sizes, strict=True)],
         "warmup": warmup,
         "configurations": [summarize(configuration, runs, first) for configuration, runs in good.items()],
         "failed": [{**asdict(configuration), "error": message} for configuration, message in failed.items()],
@@ -330,10 +332,17 @@ def markdown(figures: Report) -> str:
     ]
     parts.append(_table([*head, "peak MB", "clock MHz"], table))
     stages = [
-        [label, *(f"{_ms(row['stages'][stage]['median'])} / {_ms(row['stages'][stage]['p90'])}" for stage in STAGES)]
+        [
+            label,
+            *(f"{_ms(row['stages'][stage]['median'])} / {_ms(row['stages'][stage]['p90'])}" for stage in STAGES),
+            "–" if row["networks"] is None else f"{row['networks']:.0%}",
+        ]
         for label, row in zip(labels, rows, strict=True)
     ]
-    parts.append("Stages, median / p90 in ms a picture:\n\n" + _table(["configuration", *STAGES], stages))
+    parts.append(
+        "Stages, median / p90 in ms a picture, and the networks' share of the time of all pictures on one thread:"
+        "\n\n" + _table(["configuration", *STAGES, "networks"], stages)
+    )
     for failure in figures["failed"]:
         parts.append(f"Failed: {_label(failure, ['cores', 'threads', 'precision', 'max_side'])}: {failure['error']}")
     return "\n\n".join(parts)
