@@ -25,6 +25,7 @@ from .. import __version__
 from ..errors import LiteOCRError, OptionError
 from ..net import ncnn_version
 from . import atomic, child, pnnxrun, proof, torchin
+from .compare import compare
 from .errors import ConvertError, ModelFileError, NotEqualError, UnsupportedError, extra
 from .onnxrun import input_shapes, load_onnx
 from .param import read as read_param
@@ -253,7 +254,7 @@ def _translated(
         proofs += proof.prove(_torch_cases(torch_model, ready.cases), ready.outputs, net, "fp32")
     proofs, sizes = _sizes(proofs, ready)
     if wrong := [p for p in proofs if not p.equal]:
-        raise NotEqualError(_not_equal(wrong[0], name))
+        raise NotEqualError(_not_equal(wrong[0], name, _culprit(ready, net, wrong[0]) if blame else ""))
     return net, proofs, sizes
 
 
@@ -462,9 +463,21 @@ def _keep(plain: proof.Net, half: proof.Net) -> list[str]:
     return [*dict.fromkeys(kept)]
 
 
-def _not_equal(wrong: Proof, name: str) -> str:
+def _not_equal(wrong: Proof, name: str, culprit: str) -> str:
     off = "its shape differs" if math.isinf(wrong.difference) else f"it is off by {wrong.relative:.2g} of its largest"
     return (
-        f"{name}: ncnn does not compute {wrong.tensor} at {as_text(wrong.shape)}: {off}. Nothing was written; convert "
-        "parts of the model to find the layer, or report the model to the authors of pnnx"
+        f"{name}: ncnn does not compute {wrong.tensor} at {as_text(wrong.shape)}: {off}{culprit}. Nothing was written; "
+        "write that part in other operators in the model, or report it to the authors of pnnx"
     )
+
+
+def _culprit(ready: _Ready, net: proof.Net, wrong: Proof) -> str:
+    """Where the network first computes something else than the model that pnnx got; "" where that cannot be told."""
+    model = extra("onnx").ModelProto.FromString(ready.model)
+    (case,) = (c for c in ready.cases if c.shape == wrong.shape)
+    try:
+        found = compare(model, net.param, net.bin, inputs=case.inputs, precisions=("fp32",), maps=0)
+    except LiteOCRError:
+        return ""
+    first = found.first_divergence
+    return f"; the first layer to diverge is {first.layer} ({first.type}), node {first.node}" if first else ""

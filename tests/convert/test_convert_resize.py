@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import ncnn
 import numpy as np
+import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-pytest.importorskip("onnx")
-ort = pytest.importorskip("onnxruntime")
-
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-
-from liteocr.convert.resize import Mode, difference, matrix, ncnn_mode, output_size, shift  # noqa: E402
+from liteocr.convert.resize import Mode, difference, matrix, ncnn_mode, output_size, shift
 
 SCALES = (2.0, 3.0, 4.0, 8.0, 1.5, 0.5, 0.25)
 SIZES = (1, 2, 3, 5, 8, 13)

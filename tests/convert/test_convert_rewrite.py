@@ -8,15 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-
-from liteocr.convert import UnsupportedError  # noqa: E402
-from liteocr.convert.onnxrun import infer  # noqa: E402
-from liteocr.convert.rewrite import Rewritten, rewrite  # noqa: E402
+from liteocr.convert import UnsupportedError
+from liteocr.convert.onnxrun import infer
+from liteocr.convert.rewrite import Rewritten, rewrite
 
 Nodes = Sequence[tuple[Any, ...]]
 RNG = np.random.default_rng(0)
