@@ -34,7 +34,9 @@ from training.lines import Lines
 from training.real_lines import RealLine, read_lines
 
 Picture = npt.NDArray[np.uint8]
-POOL = 768  # lines sorted by width together
+POOL = 384  # lines sorted by width together
+REUSE = 0.6  # share of rendered lines that are shown again
+KEPT = (300, 6000)  # how many are kept for that, at the least and at the most
 AREA = 24 * 320  # columns in a batch
 MAX_WIDTH = 1600
 SQUEEZE = 1.15  # widths in a batch differ by no more than this factor; all are stretched to one, nothing is padded
@@ -71,11 +73,23 @@ class Batches:
         self.rng = random.Random(seed)
         self.lines = Lines(seed)
         self.real, self.share = real, share if real else 0.0
+        self.rendered: list[tuple[Picture, str]] = []
 
     def encode(self, text: str) -> list[int] | None:
         """Classes of a text; None where a character has none."""
         classes = [self.classes.get(c) for c in text]
         return None if None in classes else [c for c in classes if c is not None]
+
+    def render(self) -> tuple[Picture, str]:
+        """A rendered line: a new one or, as drawing takes longer than training, one that was drawn before."""
+        if len(self.rendered) >= KEPT[0] and self.rng.random() < REUSE:
+            return self.rng.choice(self.rendered)
+        line = self.lines.sample()
+        if len(self.rendered) < KEPT[1]:
+            self.rendered.append(line)
+        else:
+            self.rendered[self.rng.randrange(KEPT[1])] = line
+        return line
 
     def pool(self) -> list[tuple[int, Picture, list[int]]]:
         """Lines as (width at 48 px height, crop, classes), by width."""
@@ -85,7 +99,7 @@ class Batches:
                 line = self.rng.choice(self.real)
                 crop, text = real_crop(line, self.rng), " ".join(line.text.split())
             else:
-                crop, text = self.lines.sample()
+                crop, text = self.render()
             classes = self.encode(text)
             width = round(crop.shape[1] * crnn.HEIGHT / crop.shape[0]) if crop.size else MAX_WIDTH + 1
             if classes is None or width > MAX_WIDTH:
@@ -147,6 +161,27 @@ def settled(net: crnn.CRNN, anchor: dict[str, Tensor], share: float) -> crnn.CRN
     return out
 
 
+def right(scores: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
+    """Which lines the best path of (T, N, classes) reads as labelled: bool (N,)."""
+    best = scores.argmax(2).T
+    new = torch.ones_like(best, dtype=torch.bool)
+    new[:, 1:] = best[:, 1:] != best[:, :-1]
+    found = [row[fresh & (row != 0)] for row, fresh in zip(best, new, strict=True)]
+    wanted = labels.split(lengths.tolist())
+    return torch.tensor([torch.equal(a, b) for a, b in zip(found, wanted, strict=True)])
+
+
+def keeping(scores: Tensor, before: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
+    """How far the network has moved from its start where the start was right: what it knows is not to be forgotten for
+    what it learns (Li, Hoiem: "Learning without Forgetting", ECCV 2016).
+
+    Kullback-Leibler divergence of `scores` from `before`, logarithms of probabilities (T, N, classes), mean over the
+    steps and the lines; lines that the start misreads count nothing.
+    """
+    moved = F.kl_div(scores, before, reduction="none", log_target=True).sum(2).mean(0)
+    return (moved * right(before, labels, lengths)).mean()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
@@ -160,6 +195,7 @@ def main() -> None:
     parser.add_argument("--save-minutes", type=float, default=5)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate of the new branch")
     parser.add_argument("--head-rate", type=float, default=5e-5, help="of the layers around the new branch")
+    parser.add_argument("--keep", type=float, default=0.0, help="weight of keeping(), beside CTC's 1")
     parser.add_argument("--settle", type=float, default=0.5, help="see settled()")
     parser.add_argument("--conv-rate", type=float, default=3e-5, help="of the convolutions")
     parser.add_argument("--frozen", type=int, default=13, help="convolutional stages, of 13, that stay as they are")
@@ -187,7 +223,8 @@ def main() -> None:
     if args.minutes <= 0:
         return
 
-    anchor = {k: v.detach().clone() for k, v in net.named_parameters() if k.startswith(("narrow.", "classes."))}
+    anchor = {k: v.detach().clone() for k, v in net.named_parameters() if not k.startswith(("lstm.", "join."))}
+    start = copy.deepcopy(net).eval().requires_grad_(False)
     net = net.train().to(memory_format=torch.channels_last)
     mean = copy.deepcopy(net).eval()
     optimizer = torch.optim.AdamW(groups(net, args), betas=(0.9, 0.98))
@@ -196,6 +233,7 @@ def main() -> None:
         mean.load_state_dict(state["mean"])
         optimizer.load_state_dict(state["optimizer"])
         anchor = state["anchor"]
+        start.load_state_dict(state["start"])
         best, steps, used, seen = state["best"], state["steps"], state["used"], state["seen"]
     batches = iter(Batches(charset, read_lines(args.real) if args.real else [], args.share, args.seed + steps))
     begin = saved = time.monotonic()
@@ -226,6 +264,7 @@ def main() -> None:
                 "mean": mean.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "anchor": anchor,
+                "start": start.state_dict(),
                 "charset": charset,
             }
             torch.save(
@@ -244,6 +283,12 @@ def main() -> None:
         width = torch.full((len(images),), scores.shape[0])
         loss = F.ctc_loss(scores, labels, width, lengths, reduction="none", zero_infinity=True)
         loss = (loss / lengths.clamp(min=4)).mean()
+        if args.keep:
+            with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+                before = start.features(images.contiguous(memory_format=torch.channels_last))
+            with torch.no_grad():
+                before = start.head(before.float()).log_softmax(2).transpose(0, 1)
+            loss = loss + args.keep * keeping(scores, before, labels, lengths)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for p in net.parameters() if p.requires_grad], 2.0)
