@@ -153,6 +153,10 @@ class Net:
         """
         return self._extract(to_mat(image, spec), image.shape)
 
+    def release(self) -> None:
+        """Give back the memory that is kept for further inputs of the same size."""
+        self._pool.clear()
+
     def _extract(self, mat: ncnn.Mat, shape: tuple[int, ...]) -> NDArray[np.float32]:
         if shape != self._shape:
             # Blocks of other sizes would hardly fit, and would add up. (Those that another thread uses stay.)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import liteocr
 from liteocr.detection import _tiles
+from liteocr.net import Net
 
 
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(150_000, 2_000_000))
@@ -19,7 +20,8 @@ def test_tiles_cover_an_input_without_gaps(height: int, width: int, area: int) -
         assert spans[0].start == 0 and spans[-1].end == length
         assert all(a.end == b.start for a, b in itertools.pairwise(spans))
         assert all(s.end > s.start and s.end % 32 == 0 for s in spans)
-        assert all(s.first == max(s.start - 96, 0) and s.last == min(s.end + 96, length) for s in spans)
+        assert all(0 <= s.first <= max(s.start - 96, 0) and min(s.end + 96, length) <= s.last <= length for s in spans)
+        assert len({s.last - s.first for s in spans}) == 1 and all(s.first % 32 == s.last % 32 == 0 for s in spans)
     largest = max(y.last - y.first for y in rows) * max(x.last - x.first for x in columns)
     assert largest <= area
     if 1024 * height * width <= area:
@@ -27,10 +29,21 @@ def test_tiles_cover_an_input_without_gaps(height: int, width: int, area: int) -
 
 
 def test_pages_are_cut_across_their_longer_side() -> None:
-    rows, columns = _tiles(1568, 1216, 900_000, 96, 32)
-    assert (len(rows), len(columns)) == (3, 1)
-    rows, columns = _tiles(1216, 1568, 900_000, 96, 32)
-    assert (len(rows), len(columns)) == (1, 3)
+    rows, columns = _tiles(1728, 736, 720_000, 96, 32)
+    assert (len(rows), len(columns)) == (2, 1)
+    rows, columns = _tiles(736, 1728, 720_000, 96, 32)
+    assert (len(rows), len(columns)) == (1, 2)
+
+
+def test_the_memory_of_a_large_page_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    released: list[tuple[int, int]] = []
+    run_image, release = Net.run_image, Net.release
+    monkeypatch.setattr(Net, "run_image", lambda net, *a: (released.append(a[0].shape[:2]), run_image(net, *a))[1])
+    monkeypatch.setattr(Net, "release", lambda net: (released.append((0, 0)), release(net))[1])
+    detector = liteocr.TextDetector(options=liteocr.DetectorOptions(tile=160_000))
+    detector.maps(np.full((500, 700, 3), 255, np.uint8))
+    *tiles, end = released
+    assert len(tiles) > 1 and len(set(tiles)) == 1 and end == (0, 0)
 
 
 def test_tiles_do_not_cut_lines() -> None:
