@@ -78,6 +78,13 @@ def _shared(options: tuple[tuple[str, Any], ...]) -> OCR:
     return OCR(**dict(options))
 
 
+def _reader(options: dict[str, Any]) -> OCR:
+    lexicon = options.get("lexicon")
+    if lexicon is not None and not isinstance(lexicon, str):
+        options["lexicon"] = tuple(lexicon)  # a list is no key
+    return _shared(tuple(sorted(options.items())))
+
+
 def read(image: Any, **options: Any) -> Page:
     """Read one picture; of an animated or multi-page file the first frame.
 
@@ -98,14 +105,14 @@ def read(image: Any, **options: Any) -> Page:
         InferenceError: ncnn failed.
         TypeError: there is no option of that name.
     """
-    return _shared(tuple(sorted(options.items()))).read(image)
+    return _reader(options).read(image)
 
 
 def read_all(image: Any, **options: Any) -> Iterator[Page]:
     """Read every frame of an animated or multi-page file; arguments and errors as :func:`read`."""
-    return _shared(tuple(sorted(options.items()))).read_all(image)
+    return _reader(options).read_all(image)
 
 
 def read_many(images: Iterable[Any], **options: Any) -> Iterator[Page | LiteOCRError]:
     """Read many pictures, several at a time; give a page or an error for each, in order: see :meth:`OCR.read_many`."""
-    return _shared(tuple(sorted(options.items()))).read_many(images)
+    return _reader(options).read_many(images)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import IO, Any, Protocol, TextIO, cast
 
 import cv2
@@ -163,6 +164,14 @@ def _now(pages: Iterator[_Numbered]) -> Iterator[_Numbered]:
     return again()
 
 
+def _lexicon(path: str) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f"--lexicon {path}: {error}; give a text file in UTF-8") from error
+    return [line for line in lines if line.strip()]
+
+
 def _build(options: argparse.Namespace, make_ocr: Callable[..., Reader], *, threads: int | None) -> Reader:
     start = time.perf_counter()
     ocr = make_ocr(
@@ -174,6 +183,9 @@ def _build(options: argparse.Namespace, make_ocr: Callable[..., Reader], *, thre
         angle=not options.no_angle,
         page_angle=options.page_angle,
         line=options.line,
+        charset=options.charset,
+        lexicon=None if options.lexicon is None else _lexicon(options.lexicon),
+        beam=options.beam,
         polygons=options.polygons,
         max_pixels=options.max_pixels or None,
     )
@@ -512,6 +524,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-angle", action="store_true", help="take every line as upright")
     add("--page-angle", action="store_true", help="let all lines of a page decide together whether it is upside down")
     add("--line", action="store_true", help="each picture is one line of text: find nothing, read all of it")
+    add("--charset", metavar="CHARS", help="the only characters that can be read, such as 0123456789.")
+    add("--lexicon", metavar="FILE", help="the only lines that can be read, one a line, UTF-8")
+    add("--beam", type=_positive, metavar="N", default=1, help="decode with a beam of N (default 1: the best path)")
     add("--polygons", action="store_true", help="add the outline of each line (json, jsonl, --draw)")
     add("--weights", metavar="DIR", help="another set of weights than the one that comes with the package")
     add("--precision", choices=["auto", "fp32", "fp16", "bf16"], default="auto", help="arithmetic of the networks")

@@ -83,7 +83,7 @@ def order_quad(points: NDArray[Any]) -> Points:
     # Both ends of a diamond's tie are right; take the one whose side starts higher, and keep to it despite rounding.
     best = np.flatnonzero(rightwards > rightwards.max() - 1e-3)
     start = best[np.lexsort((p[best, 0], p[best, 1]))[0]]
-    return p[_FROM[start]].astype(np.float32)
+    return np.asarray(p[_FROM[start]], np.float32)
 
 
 def quad_size(quad: NDArray[Any]) -> tuple[float, float]:
@@ -224,12 +224,12 @@ def upright(quad: NDArray[Any]) -> Points:
     Fractions along the crop are fractions along the line, top to bottom. Other quads come back as they are.
     """
     q = np.array(quad, np.float32)
-    return q[_FROM[1]] if is_vertical(q) else q
+    return np.asarray(q[_FROM[1]] if is_vertical(q) else q, np.float32)
 
 
 def turn_quad(quad: NDArray[Any]) -> Points:
     """The same quad for text that stands upside down: it starts at the opposite corner. Twice is the quad itself."""
-    return np.asarray(quad, np.float32)[_FROM[2]]
+    return np.asarray(np.asarray(quad, np.float32)[_FROM[2]], np.float32)
 
 
 def slice_quad(quad: NDArray[Any], start: float | NDArray[Any], end: float | NDArray[Any]) -> Points:

@@ -82,6 +82,9 @@ class OCR:
         page_angle: whether the lines vote and all of a page's lines are turned alike. For scans and receipts, where a
             line that reads both ways (``6901``) is safer with its neighbours.
         line: whether each picture is one line of text: nothing is detected, the whole picture is read.
+        charset: the only characters that can be read, such as ``"0123456789."``; None: all that the network knows.
+        lexicon: the only lines that can be read; None: any. See :class:`liteocr.TextRecognizer` for these three.
+        beam: how many beginnings of a line are kept while decoding; 1: the best path alone.
         polygons: whether lines carry the outline of their region, too.
         max_pixels: a file whose header claims more pixels is refused before memory is allocated; None: no limit.
         detector: replaces the text detector.
@@ -104,6 +107,9 @@ class OCR:
         angle: bool = True,
         page_angle: bool = False,
         line: bool = False,
+        charset: str | None = None,
+        lexicon: Iterable[str] | None = None,
+        beam: int = 1,
         polygons: bool = False,
         max_pixels: int | None = MAX_PIXELS,
         detector: Detector | None = None,
@@ -116,6 +122,8 @@ class OCR:
             raise OptionError(f"min_score is {min_score}; it must be in [0, 1]")
         if max_pixels is not None and max_pixels < 1:
             raise OptionError(f"max_pixels is {max_pixels}; it must be 1 or more, or None for no limit")
+        if recognizer is not None and (charset is not None or lexicon is not None or beam != 1):
+            raise OptionError("charset, lexicon and beam are the built-in recogniser's; give them to your own instead")
         threads = default_threads() if threads is None else threads
         needs_detector = detector is None and not line
         needs_classifier = classifier is None and angle
@@ -131,7 +139,7 @@ class OCR:
             if needs_classifier:
                 classifier = AngleClassifier(loaded, precision=precision)
             if recognizer is None:
-                recognizer = TextRecognizer(loaded, precision=precision)
+                recognizer = TextRecognizer(loaded, precision=precision, charset=charset, lexicon=lexicon, beam=beam)
         self._detector = None if line else detector
         self._classifier = classifier if angle else None
         self._recognizer: Recognizer = recognizer

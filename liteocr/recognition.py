@@ -78,6 +78,8 @@ class TextRecognizer:
     ) -> None:
         if beam < 1:
             raise OptionError(f"beam is {beam}; it must be 1 or more")
+        if isinstance(lexicon, str):
+            raise OptionError("the lexicon is one string; give a list of texts")
         if beam > 1 and lexicon is not None:
             raise OptionError("a lexicon is searched exactly: leave out beam")
         self._spec = spec = (weights if isinstance(weights, Weights) else load(weights)).recognizer

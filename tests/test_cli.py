@@ -309,11 +309,16 @@ def test_options_reach_the_ocr(folder: Path, run: Run) -> None:
         "angle": True,
         "page_angle": False,
         "line": False,
+        "charset": None,
+        "lexicon": None,
+        "beam": 1,
         "polygons": False,
         "max_pixels": image.MAX_PIXELS,
     }
-    given = "--weights w --precision fp32 --threads 3 --max-side 640 --min-score 0.5 --no-angle --page-angle --line"
-    assert run("b.png", *given.split(), "--polygons", "--max-pixels", "99999") == ExitCode.OK
+    (folder / "words.txt").write_text("总计\n\nTotal\n", encoding="utf-8")
+    reading = "--line --charset 0123456789. --lexicon words.txt --beam 4"
+    given = "--weights w --precision fp32 --threads 3 --max-side 640 --min-score 0.5 --no-angle --page-angle"
+    assert run("b.png", *given.split(), *reading.split(), "--polygons", "--max-pixels", "99999") == ExitCode.OK
     assert Fake.options == {
         "weights": "w",
         "precision": "fp32",
@@ -323,6 +328,9 @@ def test_options_reach_the_ocr(folder: Path, run: Run) -> None:
         "angle": False,
         "page_angle": True,
         "line": True,
+        "charset": "0123456789.",
+        "lexicon": ["总计", "Total"],
+        "beam": 4,
         "polygons": True,
         "max_pixels": 99999,
     }
@@ -339,6 +347,7 @@ def test_options_reach_the_ocr(folder: Path, run: Run) -> None:
         ["b.png", "--threads", "1.5"],
         ["b.png", "--max-side", "-5"],
         ["b.png", "--max-pixels", "-1"],
+        ["b.png", "--beam", "0"],
         ["b.png", "--format", "xml"],
         ["b.png", "--precision", "int8"],
         ["b.png", "--no-such-option"],
@@ -352,6 +361,13 @@ def test_wrong_usage(folder: Path, run: Run, output: Output, arguments: list[str
     out, err = output()
     assert out == ""
     assert "liteocr: error: " in err
+
+
+def test_a_lexicon_that_cannot_be_read(folder: Path, run: Run, output: Output) -> None:
+    (folder / "words.txt").write_bytes(b"\xff\xfe\x00")
+    for name in ("words.txt", "none.txt"):
+        assert run("b.png", "--lexicon", name) == ExitCode.USAGE
+        assert f"--lexicon {name}" in output()[1]
 
 
 def test_version_and_help(run: Run, output: Output) -> None:
