@@ -2,7 +2,7 @@
 
     make peers                                                     # once: their packages, in build/peers
     python3 benchmarks/compare.py my/index.jsonl --python build/peers/bin/python
-    python3 benchmarks/compare.py my/index.jsonl --python build/peers/bin/python --chineseocr-lite DIR --every 12
+    python3 benchmarks/compare.py my/index.jsonl --python build/peers/bin/python --chineseocr-lite DIR --pictures 22
 
 The index is accuracy.py's, which also scores. Each OCR runs in a process of its own; for each picture they take turns,
 one after the other and in another order for each picture, so that a machine that grows hot or has other work slows all
@@ -76,8 +76,11 @@ class Worker:
     def __init__(self, python: str, job: Answer) -> None:
         self.began = time.perf_counter()
         command = [python, str(HERE / "peer.py"), json.dumps(job)]
+        # Installed packages come with their compiled modules; a checkout has them from the second start on.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, encoding="utf-8", env=environment
         )
         self._answer()
 
@@ -166,6 +169,16 @@ def turned(names: list[str], by: int) -> list[str]:
     return names[by:] + names[:by]
 
 
+def evenly(items: Sequence[Any], count: int | None) -> list[Any]:
+    """So many of the items, spread evenly.
+
+    >>> evenly("abcdefg", 3)
+    ['a', 'c', 'e']
+    """
+    count = len(items) if count is None else min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
+
+
 def figures(index: Sequence[Answer], folder: Path, done: dict[str, list[Round]], first: str) -> list[Answer]:
     """A row for each peer, as JSON types; ratios are to the peer ``first``."""
     rows = []
@@ -187,6 +200,7 @@ def figures(index: Sequence[Answer], folder: Path, done: dict[str, list[Round]],
                 "mean_seconds": statistics.fmean(seconds),
                 **latency.spread(seconds),
                 "ratio": ratio(rounds, done[first], lambda one: one.total),
+                "liteocr_ratio": ratio(done["liteocr"], rounds, lambda one: one.total) if "liteocr" in done else None,
                 "start": statistics.median(one.start for one in rounds),
                 "start_ratio": ratio(rounds, done[first], lambda one: one.start),
                 "peak_mb": max(one.end["peak_mb"] for one in rounds),
@@ -205,7 +219,18 @@ def ratio(rounds: Sequence[Round], others: Sequence[Round], what: Any) -> dict[s
 
 def markdown(rows: Sequence[Answer], first: str) -> str:
     """The table."""
-    head = ["", "e2e", "e2e, macro", "area_f, macro", "s/picture", "median", "time ÷", "start s", "start ÷"]
+    head = [
+        "",
+        "e2e",
+        "e2e, macro",
+        "area_f, macro",
+        "s/picture",
+        "median",
+        "time ÷",
+        "liteocr ÷ it",
+        "start s",
+        "start ÷",
+    ]
     table = [
         [
             TITLES[row["peer"]],
@@ -215,6 +240,7 @@ def markdown(rows: Sequence[Answer], first: str) -> str:
             f"{row['mean_seconds']:.3f}",
             f"{row['median']:.3f}",
             latency._ratio(row["ratio"]),
+            latency._ratio(row["liteocr_ratio"]),
             f"{row['start']:.2f}",
             latency._ratio(row["start_ratio"]),
             f"{row['peak_mb']:.0f}",
@@ -223,7 +249,10 @@ def markdown(rows: Sequence[Answer], first: str) -> str:
         ]
         for row in rows
     ]
-    by = f"÷ is by {TITLES[first].split(' (')[0]}, within rounds: median (least–most)."
+    by = (
+        f"÷ is by {TITLES[first].split(' (')[0]}, and liteocr ÷ it is liteocr's time by that of the row; "
+        "both within rounds: median (least–most)."
+    )
     return latency._table([*head, "peak MB", "weights MB", "installed MB"], table) + "\n\n" + by
 
 
@@ -239,7 +268,7 @@ def parser() -> argparse.ArgumentParser:
     add("--precision", help="as for the command liteocr")
     add("--threads", type=int, default=machine_threads(), help="threads of each peer (default: all cores)")
     add("--rounds", type=int, default=3, help="how often each picture is read (default: 3)")
-    add("--every", type=int, default=1, metavar="N", help="take every Nth picture of the index only")
+    add("--pictures", type=int, metavar="N", help="take N pictures only, evenly from the index")
     add("--ratio-to", choices=PEERS, default="rapidocr", help="the peer that ratios are taken to (default: rapidocr)")
     add("-o", "--output", type=Path, help="write the figures as JSON")
     return out
@@ -255,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     names = options.peers.split(",")
     unknown = set(names) - set(PEERS)
-    if unknown or options.rounds < 1 or options.every < 1 or options.threads < 1:
+    if unknown or options.rounds < 1 or (options.pictures is not None and options.pictures < 1) or options.threads < 1:
         parser().error(f"--peers takes {', '.join(PEERS)}; numbers must be 1 or more")
     folders = {"liteocr": options.weights, "chineseocr_lite": options.chineseocr_lite}
     own = {"precision": options.precision} if options.precision else {}
@@ -274,7 +303,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "tesseract" in jobs and not shutil.which("tesseract"):
         skipped["tesseract"] = "not installed (apt-get install tesseract-ocr tesseract-ocr-chi-sim)"
     try:
-        index = accuracy._read_jsonl(options.index)[:: options.every]
+        index = evenly(accuracy._read_jsonl(options.index), options.pictures)
     except (OSError, ValueError) as error:
         print(f"compare.py: {error}", file=sys.stderr)
         return 1

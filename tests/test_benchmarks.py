@@ -19,8 +19,12 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))  # as for a script that is run from there
 
 import accuracy  # noqa: E402
+import check_arm64  # noqa: E402
+import compare  # noqa: E402
 import latency  # noqa: E402
 import machine  # noqa: E402
+import peer  # noqa: E402
+import soak  # noqa: E402
 
 X86 = """processor\t: 0
 vendor_id\t: GenuineIntel
@@ -248,6 +252,7 @@ def test_latency_prints_tables_and_writes_json(tmp_path: Path) -> None:
     assert all(first["start"][name] > 0 for name in ("packages", "liteocr", "load", "first_call"))
     assert set(first["ncnn_options"]) == {"detector", "classifier", "recognizer"}
     assert first["ncnn_options"]["detector"]["num_threads"] == 1
+    assert 0 < first["networks"] < 1
     if sys.platform == "linux":
         memory = first["memory_mb"]
         assert 10 < memory["imports"] <= memory["load"] <= memory["peak"]
@@ -449,3 +454,93 @@ def test_accuracy_says_what_is_wrong(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "none.jsonl" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# Other OCRs ----------------------------------------------------------------------------------------------------------
+
+
+def rounds(*seconds: float, text: str = "690123456789") -> list[compare.Round]:
+    """Rounds of a peer that reads one picture, whose start takes as long as the reading."""
+    lines = [{"quad": box(10, 22, 215, 20), "text": text, "score": 0.9}]
+    end = {"peak_mb": 100.0, "weights": 4_000_000, "packages": 300_000_000}
+    return [compare.Round(s, {"/made/a.png": s}, {"/made/a.png": lines}, end) for s in seconds]
+
+
+def test_comparing_takes_ratios_within_rounds_and_scores_the_text() -> None:
+    index = [{**TRUTH, "width": 240, "height": 64, "items": [entry("690123456789", box(10, 22, 215, 20))]}]
+    done = {"liteocr": rounds(1.0, 2.0, 1.0), "rapidocr": rounds(10.0, 10.0, 5.0, text="690123456780")}
+    own, other = compare.figures(index, Path("/made"), done, "rapidocr")
+    assert own["ratio"] == pytest.approx({"median": 0.2, "min": 0.1, "max": 0.2})
+    assert own["start_ratio"] == own["ratio"] == other["liteocr_ratio"]
+    assert other["ratio"] == own["liteocr_ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
+    assert (own["e2e"], own["weights_mb"], own["packages_mb"], own["peak_mb"]) == (1.0, 4.0, 300.0, 100.0)
+    assert other["e2e"] == pytest.approx(11 / 12)
+    table = compare.markdown([own, other], "rapidocr")
+    assert "| liteocr | 1.000 |" in table and "0.20 (0.10–0.20)" in table
+    assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1
+
+
+def test_pictures_are_taken_evenly_and_peers_in_turns() -> None:
+    assert compare.evenly(range(269), 22)[:3] == [0, 12, 24]
+    assert compare.evenly("abc", 10) == compare.evenly("abc", None) == ["a", "b", "c"]
+    assert [compare.turned(["a", "b", "c"], k)[0] for k in range(4)] == ["a", "b", "c", "a"]
+    assert compare.turned([], 3) == []
+
+
+def test_words_of_tesseract_become_lines() -> None:
+    words = [
+        {"left": "10", "top": "20", "width": "30", "height": "10", "conf": "90", "text": "Total"},
+        {"left": "50", "top": "18", "width": "20", "height": "14", "conf": "70", "text": "9.90"},
+    ]
+    line = peer.tesseract_line(words)
+    assert line == {"quad": [[10, 18], [70, 18], [70, 32], [10, 32]], "text": "Total 9.90", "score": 0.8}
+
+
+def test_compare_goes_on_without_the_peers_that_fail(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    truth = {**TRUTH, "width": 240, "height": 64, "items": [entry("690123456789", box(10, 22, 215, 20))]}
+    index, out = tmp_path / "index.jsonl", tmp_path / "out.json"
+    index.write_text(f"{json.dumps(truth)}\n", encoding="utf-8")
+    arguments = ["--peers", "liteocr,chineseocr_lite", "--chineseocr-lite", tmp_path, "--rounds", "1", "--threads", "1"]
+    done = script("compare.py", index, *arguments, "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert "chineseocr_lite" in done.stderr and "left out" in done.stderr
+    (row,) = json.loads(out.read_text(encoding="utf-8"))["peers"]
+    assert row["peer"] == "liteocr" and row["e2e"] == 1.0
+    assert row["start"] > 0 and 50 < row["peak_mb"] < 1000 and 1 < row["weights_mb"] < 20
+    assert row["packages_mb"] > row["weights_mb"]
+
+
+def test_compare_says_what_is_wrong(tmp_path: Path) -> None:
+    done = script("compare.py", tmp_path / "none.jsonl", "--peers", "liteocr")
+    assert done.returncode == 1 and "none.jsonl" in done.stderr
+    done = script("compare.py", tmp_path / "none.jsonl", "--peers", "abbyy")
+    assert done.returncode == 2 and "rapidocr-onnxruntime" in done.stderr
+
+
+# Long runs and other processors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_a_soak_tells_memory_after_each_page() -> None:
+    rng = np.random.default_rng(0)
+    pages = [soak.drawn(rng, (200, 300)) for _ in range(3)]
+    assert all(200 <= side < 300 for page in pages for side in page.shape[:2])
+    read: list[Any] = []
+    memory = list(soak.soak(read.append, pages, 5, rng))
+    assert len(read) == len(memory) == 5 and all(20 < m < 2000 for m in memory)
+
+
+def test_pages_of_another_processor_are_compared() -> None:
+    def page(name: str, *texts: str, score: float = 0.9, x: float = 0.0) -> dict[str, Any]:
+        quad = [[x, 0], [9, 0], [9, 9], [0, 9]]
+        return {"image": f"/somewhere/{name}", "lines": [{"text": t, "score": score, "quad": quad} for t in texts]}
+
+    expected = [page("a.png", "one", "two"), page("b.png", "three")]
+    same = [page("b.png", "three", score=0.8, x=0.5), page("a.png", "one", "two")]
+    count, differences, scores, corners = check_arm64.compare(expected, same)
+    assert (count, differences, corners) == (3, [], 0.5) and scores == pytest.approx(0.1)
+    _, differences, _, _ = check_arm64.compare(expected, [page("a.png", "one", "tvvo"), page("c.png")])
+    assert differences == ["a.png: 'two' is 'tvvo'", "b.png: not read", "c.png: not asked for"]
+    _, differences, _, _ = check_arm64.compare(expected, [page("a.png", "one"), page("b.png", "three")])
+    assert differences == ["a.png: 2 lines are 1"]
