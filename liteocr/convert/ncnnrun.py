@@ -19,7 +19,7 @@ import ncnn
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InferenceError, OptionError
+from ..errors import InferenceError, LiteOCRError, OptionError
 from ..net import ncnn_version
 from . import child
 from .errors import ConvertError, ModelFileError, UnsupportedError
@@ -28,7 +28,16 @@ from .param import read as read_param
 from .shapes import ShapeError, infer
 from .weights import check_bin
 
-__all__ = ["PRECISIONS", "RunPrecision", "check_layers", "check_loads", "layer_times", "run_all", "unknown_layers"]
+__all__ = [
+    "PRECISIONS",
+    "RunPrecision",
+    "check_layers",
+    "check_loads",
+    "layer_times",
+    "run_all",
+    "run_each",
+    "unknown_layers",
+]
 
 RunPrecision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[str, ...] = get_args(RunPrecision)
@@ -113,15 +122,41 @@ def run_all(
         InferenceError: ncnn returned an error code.
         ConvertError: ncnn crashed.
     """
-    held = {name: _array(array, name) for name, array in inputs.items()}
+    (found,) = run_each(param, bin, [inputs], precision=precision, only=only, threads=threads)
+    if isinstance(found, LiteOCRError):
+        raise found
+    return found
+
+
+def run_each(
+    param: Path,
+    bin: Path,
+    inputs: Sequence[Mapping[str, NDArray[Any]]],
+    *,
+    precision: RunPrecision = "fp32",
+    only: Sequence[str] | None = None,
+    threads: int = 1,
+) -> list[dict[str, NDArray[np.float32]] | LiteOCRError]:
+    """As :func:`run_all` on each of several inputs, in one process as long as ncnn does not crash.
+
+    Returns:
+        For each its blobs, or the error that it ended with.
+
+    Raises:
+        ModelFileError, UnsupportedError: the network itself is what cannot be run.
+    """
+    held = [{name: _array(array, name) for name, array in one.items()} for one in inputs]
     _precision(precision)
     what = f"ncnn {ncnn_version()}, running {Path(param).name},"
-    wanted = None if only is None else tuple(only)
     job = Job(Path(param), Path(bin), precision, threads)
     try:
-        return child.call(_run, job, held, wanted, timeout=TIMEOUT, what=what)
-    except ConvertError as error:
+        return child.call(_run, job, held, None if only is None else tuple(only), timeout=TIMEOUT, what=what)
+    except (ModelFileError, UnsupportedError) as error:
         raise _with_log(error) from None
+    except ConvertError as error:
+        if len(held) == 1:
+            return [_with_log(error)]
+    return [run_each(param, bin, [one], precision=precision, only=only, threads=threads)[0] for one in held]
 
 
 def layer_times(
@@ -319,14 +354,21 @@ def time_layers(net: Any, param: Param, inputs: Mapping[str, NDArray[Any]]) -> d
     return found
 
 
-def _run(job: Job, inputs: Mapping[str, NDArray[Any]], only: tuple[str, ...] | None) -> dict[str, NDArray[np.float32]]:
+def _run(
+    job: Job, inputs: Sequence[Mapping[str, NDArray[Any]]], only: tuple[str, ...] | None
+) -> list[dict[str, NDArray[np.float32]] | LiteOCRError]:
     param, net = load(job, light=False)
-    extractor = feed(net, param, inputs, light=False)
-    found = {}
-    for name in param.blobs() if only is None else only:
+    for name in only or ():
         if name not in param.blobs():
             raise ModelFileError(f"the network has no blob {name}; its outputs are {', '.join(param.outputs())}")
-        found[name] = inputs[name].astype(np.float32) if name in inputs else extract(extractor, param, name)
+    found: list[dict[str, NDArray[np.float32]] | LiteOCRError] = []
+    for one in inputs:
+        try:
+            extractor = feed(net, param, one, light=False)
+            blobs = {n: None if n in one else extract(extractor, param, n) for n in only or param.blobs()}
+            found.append({n: one[n].astype(np.float32) if blob is None else blob for n, blob in blobs.items()})
+        except LiteOCRError as error:
+            found.append(error)
     return found
 
 

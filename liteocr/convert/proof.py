@@ -245,22 +245,21 @@ def prove(found: Sequence[Case], outputs: Sequence[str], net: Net, storage: str)
     blobs = [f"out{i}" for i in range(len(outputs))]
     param = read_param(net.param)
     makers = [param.producer(blob) for blob in blobs]
-    proofs = []
+    pairs: list[list[tuple[str, Array, str, float]]] = []
     for case in found:
-        wanted = [*blobs]
-        pairs = []
+        pairs.append([])
         for name, reference, blob, gate, maker in zip(outputs, case.outputs, blobs, case.gates, makers, strict=True):
-            pairs.append((name, reference, blob, 1.0 if gate else _largest(reference)))
+            pairs[-1].append((name, reference, blob, 1.0 if gate else _largest(reference)))
             if gate and maker.type == gate[0]:
-                wanted.append(maker.inputs[0])
-                pairs.append((f"{name} before {gate[0]}", gate[1], maker.inputs[0], _largest(gate[1])))
-        inputs = {f"in{i}": array[0] for i, array in enumerate(case.inputs)}
-        try:
-            ours = ncnnrun.run_all(net.param, net.bin, inputs, only=wanted)
-        except LiteOCRError:
-            if case.aligned:
-                raise
-            ours = {}
+                pairs[-1].append((f"{name} before {gate[0]}", gate[1], maker.inputs[0], _largest(gate[1])))
+    inputs = [{f"in{i}": array[0] for i, array in enumerate(case.inputs)} for case in found]
+    wanted = dict.fromkeys(blob for one in pairs for _, _, blob, _ in one)
+    results = ncnnrun.run_each(net.param, net.bin, inputs, only=[*wanted])
+    proofs = []
+    for case, ours, wants in zip(found, results, pairs, strict=True):
+        if isinstance(ours, LiteOCRError) and case.aligned:
+            raise ours
+        made = {} if isinstance(ours, LiteOCRError) else ours
         proofs += [
             Proof(
                 case.shape,
@@ -268,10 +267,10 @@ def prove(found: Sequence[Case], outputs: Sequence[str], net: Net, storage: str)
                 case.reference,
                 storage,
                 name,
-                _difference(reference, ours.get(blob)),
+                _difference(reference, made.get(blob)),
                 largest,
             )
-            for name, reference, blob, largest in pairs
+            for name, reference, blob, largest in wants
         ]
     return proofs
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from liteocr import InferenceError, OptionError
 from liteocr import weights as shipped
-from liteocr.convert import ConvertError, MissingExtraError, ModelExitCode, ModelFileError, UnsupportedError
+from liteocr.convert import ConvertError, MissingExtraError, ModelExitCode, ModelFileError, UnsupportedError, child
 from liteocr.convert import errors as errors_module
 from liteocr.convert import param as param_module
 from liteocr.convert.atomic import files, folder
 from liteocr.convert.child import call
-from liteocr.convert.ncnnrun import check_layers, check_loads, layer_times, run_all, unknown_layers
+from liteocr.convert.ncnnrun import check_layers, check_loads, layer_times, run_all, run_each, unknown_layers
 
 PARAM = shipped.default_directory() / "angle.ncnn.param"
 BIN = PARAM.with_suffix(".bin")
@@ -161,6 +162,31 @@ def test_every_blob_of_a_network() -> None:
     np.testing.assert_array_equal(only["out0"], found["out0"])
     half = run_all(PARAM, BIN, {"in0": image}, only=["out0"], precision="bf16")
     assert 0 < np.abs(half["out0"] - only["out0"]).max() < 0.5
+
+
+def test_several_inputs_in_one_process() -> None:
+    """Each has its blobs or its own error, whatever the others do."""
+    image = np.random.default_rng(1).random((3, 48, 96), np.float32)
+    wide, wrong, narrow = run_each(PARAM, BIN, [{"in0": image}, {"in0": image[:2]}, {"in0": image[:, :, :64]}])
+    assert isinstance(wide, dict) and isinstance(wrong, ModelFileError) and isinstance(narrow, dict)
+    for found, width in ((wide, 96), (narrow, 64)):
+        alone = run_all(PARAM, BIN, {"in0": image[:, :, :width]}, only=["out0"])["out0"]
+        np.testing.assert_array_equal(found["out0"], alone)
+
+
+def test_a_crash_on_one_input_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(1).random((3, 48, 96), np.float32)
+    """What ended the process that ran all is found by running each alone."""
+
+    def crash(function: Any, job: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+        if any(one["in0"].shape[2] == 64 for one in inputs):
+            raise ConvertError("crashed (SIGSEGV)")
+        return call(function, job, inputs, *args, **options)
+
+    monkeypatch.setattr(child, "call", crash)
+    found = run_each(PARAM, BIN, [{"in0": image}, {"in0": image[:, :, :64]}], only=["out0"])
+    assert isinstance(found[0], dict)
+    assert isinstance(found[1], ConvertError)
 
 
 def test_times_of_all_layers() -> None:
