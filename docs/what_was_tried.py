@@ -8,6 +8,7 @@ file that is there twice is converted once. Ends with 1 where a model was refuse
 
 import argparse
 import hashlib
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -35,7 +36,8 @@ def main() -> int:
             cells = row(path, shapes.get(path.stem), fp16=not args.fp32)
         except LiteOCRError as error:
             cells, refused = [f"refused: {error}"], refused + 1
-        print(f"| {' | '.join([name(path, args.folders), source, *cells])} |", flush=True)
+        folder = next(folder for folder in args.folders if path.is_relative_to(folder))
+        print(f"| {' | '.join([path.relative_to(folder).as_posix(), source, *cells])} |", flush=True)
     return 1 if refused else 0
 
 
@@ -43,19 +45,12 @@ def models(folders: list[Path]) -> Iterator[tuple[Path, str]]:
     """Every file once, and the wheels or folders that it is in."""
     found: dict[str, tuple[Path, dict[str, None]]] = {}
     for folder in folders:
-        wheel = next((info.name.removesuffix(".dist-info") for info in folder.glob("*.dist-info")), folder.name)
+        source = next((" ".join(info.stem.rsplit("-", 1)) for info in folder.glob("*.dist-info")), folder.name)
         for path in sorted(folder.rglob("*.onnx")):
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            found.setdefault(digest, (path, {}))[1][wheel.replace("_", "-", wheel.count("_")).replace("-", " ")] = None
+            found.setdefault(digest, (path, {}))[1][source] = None
     for path, sources in found.values():
         yield path, ", ".join(sources)
-
-
-def name(path: Path, folders: list[Path]) -> str:
-    """The file's name, behind the folders that tell it from its like."""
-    folder = next(folder for folder in folders if path.is_relative_to(folder))
-    parts = path.relative_to(folder).parts
-    return "/".join(parts[-3:] if path.stem in ("det", "rec", "cls") else parts[-1:]).removesuffix(".onnx")
 
 
 def row(path: Path, shape: tuple[int, ...] | None, *, fp16: bool) -> list[str]:
@@ -64,12 +59,21 @@ def row(path: Path, shape: tuple[int, ...] | None, *, fp16: bool) -> list[str]:
         report = convert(path, folder, shape=shape, name="net", fp16=fp16)
         found = compare(path, report.param, shape=report.shape[0], precisions=("fp32",))
     return [
-        report.sizes.removeprefix("free: ").replace("in0 axis 2, in0 axis 3", "H, W").replace("in0 axis 3", "W"),
+        sizes(report),
         f"{report.worst.relative:.1g}",
         half(report),
         f"{len(found.pairs)} of {found.blobs}, {'equal' if found.equal else 'NOT EQUAL'}",
         ", ".join(f"{count} {rule}" for rule, count in Counter(c.rule for c in report.changes).items()) or "nothing",
     ]
+
+
+def sizes(report: ConvertReport) -> str:
+    """Which sizes are free, and of what they must be a multiple."""
+    free, _, told = report.sizes.removeprefix("free: ").partition("; ")
+    steps = re.search(r"multiples of \d+", told)
+    return free.replace("in0 axis 2, in0 axis 3", "H, W").replace("in0 axis 3", "W") + (
+        f", {steps[0]}" if steps else ""
+    )
 
 
 def half(report: ConvertReport) -> str:
