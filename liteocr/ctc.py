@@ -73,10 +73,12 @@ def greedy(scores: NDArray[np.float32], *, blank: int = 0, logits: bool = True) 
         return ()
     rows = scores[emits]
     top = rows[np.arange(emits.size), best[emits]]
-    # softmax of the best class: exp(top) / sum(exp(row)), with top subtracted so that nothing overflows
-    probability = 1.0 / np.exp(rows - top[:, None]).sum(axis=1) if logits else top
+    if logits:
+        # softmax of the best class: exp(top) / sum(exp(row)), with top subtracted so that nothing overflows
+        rows -= top[:, None]
+        top = 1.0 / np.exp(rows, out=rows).sum(axis=1)
     value = np.zeros(steps, np.float32)
-    value[emits] = probability
+    value[emits] = top
     starts = np.concatenate(([0], np.flatnonzero(np.diff(best)) + 1))
     index, begin, end = best[starts].tolist(), starts.tolist(), [*starts[1:].tolist(), steps]
     values = value.tolist()
