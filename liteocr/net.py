@@ -6,7 +6,6 @@ end in a crash of the interpreter. :class:`Net` checks all of them and raises in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -33,20 +32,6 @@ def ncnn_version() -> str:
     return str(ncnn.__version__)
 
 
-@dataclass(frozen=True)
-class _Options:
-    fp16: bool
-    bf16: bool
-
-
-def _options(precision: str) -> _Options:
-    if precision not in PRECISIONS:
-        raise OptionError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
-    # "auto" is fp32 until another precision is shown to keep every text: on arm64, fp16 arithmetic moved the
-    # probabilities of a CRNN by 6 %.
-    return _Options(fp16=precision == "fp16", bf16=precision == "bf16")
-
-
 class Net:
     """An ncnn network with one input and one output, safe to run from several threads at once.
 
@@ -55,8 +40,8 @@ class Net:
         bin: path of the ``.ncnn.bin`` weights file.
         input: name of the input blob.
         output: name of the output blob.
-        precision: ``"fp32"`` computes in float32; ``"fp16"`` and ``"bf16"`` let ncnn store and compute in half
-            precision where this CPU can; ``"auto"`` is the precision that is known not to change the text.
+        precision: ``"fp32"`` computes in float32; ``"fp16"`` and ``"bf16"`` let ncnn store weights and maps in half
+            precision where this CPU can; ``"auto"`` is the precision that is known not to change the text: float32.
         threads: ncnn threads for one run, 1 or more.
 
     Raises:
@@ -74,7 +59,8 @@ class Net:
         precision: Precision = "auto",
         threads: int = 1,
     ) -> None:
-        options = _options(precision)
+        if precision not in PRECISIONS:
+            raise OptionError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
         if threads < 1:
             raise OptionError(f"threads is {threads}; it must be 1 or more")
         self.name = param.name.split(".")[0]
@@ -85,8 +71,11 @@ class Net:
         opt = net.opt
         opt.use_vulkan_compute = False
         opt.num_threads = threads
-        opt.use_fp16_packed = opt.use_fp16_storage = opt.use_fp16_arithmetic = options.fp16
-        opt.use_bf16_packed = opt.use_bf16_storage = options.bf16
+        opt.use_fp16_packed = opt.use_fp16_storage = precision == "fp16"
+        # On arm64, convolutions that add in fp16, too, moved the recogniser's logits five times as far as fp16 storage
+        # does (no other layers moved them further), changed texts, and lost the detector regions.
+        opt.use_fp16_arithmetic = False
+        opt.use_bf16_packed = opt.use_bf16_storage = precision == "bf16"
         # ncnn's own two pools keep every block that an input of any size ever needed. Of one pool for both purposes,
         # which takes the first block that is large enough, less is lost, and it can be emptied: see _extract.
         self._pool = pool = ncnn.PoolAllocator()  # held here, as the net only borrows it; freed after the net
