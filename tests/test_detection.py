@@ -60,7 +60,8 @@ def test_tiles_do_not_cut_lines() -> None:
         return float(d.quad[:, 1].mean())
 
     for a, b in zip(sorted(whole, key=middle), sorted(tiled, key=middle), strict=True):
-        np.testing.assert_allclose(a.quad, b.quad, atol=6)
+        np.testing.assert_allclose(a.quad[:, 0], b.quad[:, 0], atol=6)
+        np.testing.assert_allclose(a.quad[:, 1], b.quad[:, 1], atol=12)  # of 60 from line to line
 
 
 def test_a_tile_must_hold_its_halo() -> None:
