@@ -106,16 +106,18 @@ def test_what_is_no_picture_is_refused(image: np.ndarray) -> None:
         to_mat(image, load().detector.input)
 
 
-def test_no_network_adds_in_half_precision() -> None:
+def test_the_recogniser_does_not_add_in_half_precision() -> None:
     def options(net: Net) -> tuple[bool, bool, bool]:
         opt = net._net.opt  # keeps the network, but not its memory pool: not to be kept
         return opt.use_fp16_storage, opt.use_fp16_arithmetic, opt.use_bf16_storage
 
-    spec = load().angle
-    assert options(Net.from_spec(spec, precision="fp16")) == (True, False, False)
-    assert options(Net.from_spec(spec, precision="bf16")) == (False, False, True)
-    assert options(Net.from_spec(spec, precision="fp32")) == (False, False, False)
-    assert options(Net.from_spec(spec, precision="auto")) == (False, False, False)
+    weights = load()
+    for spec in (weights.detector, weights.angle, weights.recognizer):
+        fp16 = spec.name != "recognizer"
+        assert options(Net.from_spec(spec, precision="fp16")) == (fp16, fp16, False)
+        assert options(Net.from_spec(spec, precision="bf16")) == (False, False, True)
+        assert options(Net.from_spec(spec, precision="fp32")) == (False, False, False)
+        assert options(Net.from_spec(spec, precision="auto")) == (False, False, False)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "auto"])
