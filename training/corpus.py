@@ -77,6 +77,11 @@ def _characters() -> list[str]:
     return sorted(set("".join(_chinese().words)))
 
 
+@functools.cache
+def _traditional_characters() -> list[str]:
+    return sorted(set("".join(_traditional().words)))
+
+
 class Texts:
     """Words strung together, the same ones for the same generator."""
 
@@ -96,6 +101,11 @@ class Texts:
 
     def traditional(self, characters: int) -> str:
         return self._words(_traditional(), characters)
+
+    def rare(self, characters: int) -> str:
+        """Characters without sense, simplified or traditional, all of them equally likely."""
+        known = _characters() if self.rng.random() < 0.3 else _traditional_characters()
+        return "".join(self.rng.choices(known, k=characters))
 
     def _words(self, words: Words, characters: int) -> str:
         text = ""

@@ -5,11 +5,13 @@ plates, codes, English with its spaces, simplified and traditional Chinese, and 
 and cutting as they go wrong in practice: dot-matrix and thermal print, blur, noise, JPEG, small text, slant,
 neighbours' strokes.
 
-    python -m training.lines SHEET.png [--seed 0]      # a sheet of samples to look at
+    python -m training.lines SHEET.png [--seed 0] [--photos PHOTOS]                 # a sheet of samples to look at
+    python -m training.lines LINES.pickle --count 20000 [--seed 0] [--photos PHOTOS]   # drawn once, for `read_drawn`
 """
 
 import argparse
 import functools
+import pickle
 import random
 from pathlib import Path
 
@@ -146,9 +148,10 @@ class Texts:
         )
 
     def plate(self) -> str:
+        """A number plate's text; the dot behind its second character is a rivet or ornament and no part of it."""
         rng = self.rng
-        text = rng.choice(PROVINCES) + rng.choice(UPPER) + "".join(rng.choices(PLATE, k=5))
-        return text if rng.random() < 0.5 else text[:2] + "·" + text[2:]
+        rest = rng.choices(PLATE, k=5 if rng.random() < 0.85 else 6)
+        return rng.choice(PROVINCES) + rng.choice(PLATE[:24]) + "".join(rest)
 
     def number(self) -> str:
         rng = self.rng
@@ -205,14 +208,25 @@ class Texts:
         elif kind < 0.25:
             i = rng.randint(1, len(text))
             text = text[:i] + rng.choice("，。：、；！？（）《》“”·—/-.:,!") + text[i:]
+        if rng.random() < 0.12:
+            i = rng.randrange(len(text))
+            j = rng.randint(i + 1, len(text))
+            before, after = rng.choice(("《》", "《》", "“”", "（）", "()", "【】", "「」"))
+            text = text[:i] + before + text[i:j] + after + text[j:]
+        if rng.random() < 0.3:
+            text += rng.choice(("。", "。", "。", "！", "？", "：", "，", "；", "……", "——", "(0/1)", "1份！", "、"))
         return text
+
+    def rare(self) -> str:
+        """Chinese characters that words seldom have."""
+        return self.corpus.rare(self.rng.choice((1, 2, 3, 4, 5, 7)))
 
     def sample(self) -> tuple[str, str]:
         """(kind, text)."""
         rng = self.rng
         kind = rng.choices(
-            ("number", "mixed", "english", "chinese", "traditional", "plate", "character", "blank"),
-            (30, 20, 22, 16, 7, 3, 2, 2),
+            ("number", "mixed", "english", "chinese", "traditional", "rare", "plate", "character", "blank"),
+            (25, 16, 18, 21, 8, 4, 5, 3, 2),
         )[0]
         if kind == "character":
             return kind, rng.choice("0123456789" * 2 + UPPER + UPPER.lower() + "%@&*#$+-()/:.")
@@ -253,13 +267,22 @@ def ink(text: str, font: ImageFont.FreeTypeFont, spacing: float = 0.0) -> tuple[
     return np.array(image), (left, top, right, bottom)
 
 
+@functools.lru_cache(maxsize=200)
+def _photo(path: Path) -> Picture:
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError(f"{path} is no picture")
+    return np.asarray(picture, np.uint8)
+
+
 class Lines:
     """Endless random lines; the same seed gives the same lines."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, photos: Path | None = None) -> None:
         self.rng = random.Random(seed)
         self.noise = np.random.default_rng(seed)
         self.texts = Texts(self.rng)
+        self.photos = sorted(photos.glob("*.jpg")) if photos else []
         self.fonts = corpus.Fonts()
         self.before: Picture | None = None
 
@@ -284,6 +307,15 @@ class Lines:
         return np.asarray(
             cv2.resize(np.kron(small.astype(np.uint8), dot), mask.shape[::-1], interpolation=cv2.INTER_AREA)
         )
+
+    def photo(self, height: int, width: int) -> npt.NDArray[np.float32]:
+        """A piece of a photo, at times so much enlarged that little is on it."""
+        picture = _photo(self.rng.choice(self.photos))
+        h, w = picture.shape[:2]
+        tall = min(h, max(4, round(h * self.rng.uniform(0.03, 0.3))))
+        wide = min(w, max(4, tall * width // height))
+        y, x = self.rng.randint(0, h - tall), self.rng.randint(0, w - wide)
+        return cv2.resize(picture[y : y + tall, x : x + wide], (width, height)).astype(np.float32)
 
     def colours(self, kind: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Paper and ink, BGR."""
@@ -319,21 +351,29 @@ class Lines:
     def sample(self) -> tuple[Picture, str]:
         """A BGR crop, 8 to 64 pixels high, and its text; now and then there is none on it."""
         kind, text = self.texts.sample()
-        return self.draw(kind, text), "" if kind == "blank" else text
+        drawn = text[:2] + "·" + text[2:] if kind == "plate" and self.rng.random() < 0.75 else text
+        return self.draw(kind, drawn), "" if kind == "blank" else text
 
     def draw(self, kind: str, text: str, height: float | None = None) -> Picture:
         """A crop of the text; `height` fixes the pixels of the line's height."""
         rng, noise = self.rng, self.noise
         face = self.fonts.pick(rng, text)
-        height = height or min(64.0, 8 * 8 ** rng.betavariate(1.6, 1.5))
+        if kind == "plate":  # as a rule without serifs
+            tries = (self.fonts.pick(rng, text) for _ in range(6))
+            face = next((f for f in tries if "Sans" in f.family or "Hei" in f.family), face)
+        block = kind in ("traditional", "rare") and rng.random() < 0.4  # a woodblock print
+        if height is None:
+            height = rng.uniform(12, 32) if kind == "plate" else min(64.0, 8 * 8 ** rng.betavariate(1.6, 1.5))
+            height = rng.uniform(40, 64) if block else height
         size = round(min(44, max(20, 1.5 * height)))
-        spacing = rng.uniform(-0.04, 0.3) if rng.random() < 0.25 else 0.0
+        spaced = kind == "plate" or block or rng.random() < 0.25
+        spacing = rng.uniform(0.05 if kind == "plate" else -0.04, 0.3) if spaced else 0.0
         mask, (left, top, right, bottom) = ink(text, _font(face.path, face.index, size), spacing)
         tall = bottom - top
 
         if text.isascii() and rng.random() < 0.07:
             mask = self.dots(mask, rng.randint(9, 16) / tall)
-        elif rng.random() < 0.15:
+        elif block or rng.random() < 0.15:
             kernel = np.ones((2, 2) if rng.random() < 0.7 else (3, 3), np.uint8)
             mask = np.asarray(
                 cv2.dilate(mask, kernel) if rng.random() < 0.7 or size < 30 else cv2.erode(mask, kernel[:2, :2])
@@ -388,6 +428,8 @@ class Lines:
         scale = height / tall
         rows = max(6, round((bottom - top + above + below) * scale))
         columns = max(4, round((right - left + before + after) * scale * rng.uniform(0.88, 1.14)))
+        if kind == "plate":  # narrow letters
+            columns = max(4, round(columns * rng.uniform(0.55, 0.95)))
         detail = 2 if rows < 24 else 1  # small lines are drawn twice as large, then shrunk, as a lens does
         big = (columns * detail, rows * detail)
         corners = np.array([[0, 0], [big[0], 0], [big[0], big[1]], [0, big[1]]], np.float32)
@@ -403,13 +445,27 @@ class Lines:
             alpha *= rng.uniform(0.35, 0.8)
         paper, pen = self.colours(kind)
         ground = np.broadcast_to(paper, (h, w, 3)).astype(np.float32)
+        if self.photos and kind not in ("plate", "number") and rng.random() < 0.25:
+            ground = self.photo(h, w)
+            if rng.random() < 0.6:  # paler, as behind most texts
+                ground = ground + (paper - ground) * rng.uniform(0.2, 0.8)
+            level = float((ground @ (0.114, 0.587, 0.299)).mean())
+            pen = noise.uniform(0, 255, 3).astype(np.float32)
+            if abs(float(pen @ (0.114, 0.587, 0.299)) - level) < 70:
+                pen = np.full(3, 255.0 if level < 128 else 0.0, np.float32)
         if rng.random() < 0.5:
             ground = ground + self.field(h, w, rng.uniform(3, 80))[..., None] * rng.uniform(2, 28)
         if rng.random() < 0.12:
             ground = ground + noise.normal(0, rng.uniform(3, 25), (h, w, 1)).astype(np.float32)
-        if rng.random() < 0.06:  # a rim around the strokes
-            rim = cv2.dilate(alpha, np.ones((3, 3), np.uint8))
+        style = rng.random()
+        if style < 0.1:  # a rim around the strokes
+            wide = rng.choice((3, 3, 5)) if h >= 24 else 3
+            rim = cv2.dilate(alpha, np.ones((wide, wide), np.uint8))
             ground = ground + (255 - pen - ground) * rim[..., None] * rng.uniform(0.4, 1)
+        elif style < 0.16:  # a shadow
+            away = max(1, h // 20)
+            shadow = np.roll(alpha, (away, away), (0, 1))
+            ground = ground * (1 - shadow[..., None] * rng.uniform(0.3, 0.9))
         image = ground + (pen - ground) * alpha[..., None]
         if rng.random() < 0.3:
             image = image * (1 + rng.uniform(0.05, 0.35) * self.field(h, w, rng.uniform(0.6, 3) * h)[..., None])
@@ -427,7 +483,7 @@ class Lines:
         picture = np.clip(image, 0, 255).astype(np.uint8)
         if rng.random() < 0.15:
             picture = np.repeat(np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY))[..., None], 3, 2)
-        if rng.random() < 0.05:
+        if rng.random() < (0.7 if block else 0.05):
             picture = np.where(picture.mean(2, keepdims=True) > picture.mean(), 255, 0).astype(np.uint8).repeat(3, 2)
         if rng.random() < 0.45:
             coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, rng.randint(35, 95)])[1]
@@ -435,13 +491,27 @@ class Lines:
         return np.ascontiguousarray(picture)
 
 
+def read_drawn(paths: list[Path]) -> list[tuple[bytes, str]]:
+    """Lines that `main` drew: (PNG, text)."""
+    return [row for path in paths for row in pickle.loads(path.read_bytes())]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sheet", type=Path)
+    parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--photos", type=Path, help="folder of JPEGs, backgrounds")
     args = parser.parse_args()
-    lines = Lines(args.seed)
+    cv2.setNumThreads(1)
+    lines = Lines(args.seed, args.photos)
+    if args.out.suffix == ".pickle":
+        drawn = []
+        for _ in range(args.count):
+            crop, text = lines.sample()
+            drawn.append((cv2.imencode(".png", crop)[1].tobytes(), text))
+        args.out.write_bytes(pickle.dumps(drawn))
+        return
     rows = []
     for _ in range(args.count):
         crop, text = lines.sample()
@@ -451,7 +521,7 @@ def main() -> None:
         row[:48, :width] = cv2.resize(crop, (width, 48))
         rows.append(row)
     half = len(rows) // 2
-    cv2.imwrite(str(args.sheet), np.hstack([np.vstack(rows[:half]), np.vstack(rows[half : 2 * half])]))
+    cv2.imwrite(str(args.out), np.hstack([np.vstack(rows[:half]), np.vstack(rows[half : 2 * half])]))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@
     python -m training.train_recognizer OUT --start rec.onnx --dictionary dict.txt --minutes 0     # the untrained start
 
 OUT is a folder: `state.pt` to resume from, `last.pt` the running mean of the weights as it ships, `best.pt` the one
-that did best on --dev, `log.jsonl`. Without --real all lines are rendered. The learning rate falls to zero as the
-minutes run out, so a run is cut by time, not by steps, and may share a busy machine.
+that did best on --dev, `log.jsonl`. Without --real all lines are rendered, each as it is needed unless --drawn has
+them. The learning rate falls to zero as the minutes run out, so a run is cut by time, not by steps, and may share a
+busy machine.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from torch.nn import functional as F
 
 from training import crnn
 from training.eval_recognizer import evaluate, torch_reader
-from training.lines import Lines
+from training.lines import Lines, read_drawn
 from training.real_lines import RealLine, read_lines
 
 Picture = npt.NDArray[np.uint8]
@@ -50,7 +51,11 @@ def real_crop(line: RealLine, rng: random.Random) -> Picture:
     slack = [rng.uniform(-0.06, 0.12) if rng.random() < 0.7 else rng.uniform(-0.08, 0.35) for _ in range(4)]
     x0, x1 = max(0, round(left - slack[0] * tall)), round(right + slack[1] * tall)
     y0, y1 = max(0, round(top - slack[2] * tall)), round(bottom + slack[3] * tall)
-    crop = picture[y0:y1, x0:x1]
+    return worn(np.asarray(picture[y0:y1, x0:x1], dtype=np.uint8), rng)
+
+
+def worn(crop: Picture, rng: random.Random) -> Picture:
+    """A crop, sometimes degraded."""
     if rng.random() < 0.25:  # smaller than it was
         factor = rng.uniform(0.4, 0.9)
         if crop.shape[0] * factor > 8:
@@ -68,8 +73,11 @@ def real_crop(line: RealLine, rng: random.Random) -> Picture:
 class Batches:
     """Endless batches of equal width: (images (N, 3, 48, W), labels, lengths)."""
 
-    def __init__(self, charset: list[str], real: list[RealLine], share: float, seed: int) -> None:
+    def __init__(
+        self, charset: list[str], real: list[RealLine], share: float, seed: int, drawn: list[tuple[bytes, str]]
+    ) -> None:
         self.classes = {c: i + 1 for i, c in enumerate(charset)}
+        self.drawn = drawn
         self.rng = random.Random(seed)
         self.lines = Lines(seed)
         self.real, self.share = real, share if real else 0.0
@@ -82,6 +90,10 @@ class Batches:
 
     def render(self) -> tuple[Picture, str]:
         """A rendered line: a new one or, as drawing takes longer than training, one that was drawn before."""
+        if self.drawn:
+            png, text = self.rng.choice(self.drawn)
+            crop = np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), dtype=np.uint8)
+            return worn(crop, self.rng) if self.rng.random() < 0.3 else crop, text
         if len(self.rendered) >= KEPT[0] and self.rng.random() < REUSE:
             return self.rng.choice(self.rendered)
         line = self.lines.sample()
@@ -176,10 +188,10 @@ def keeping(scores: Tensor, before: Tensor, labels: Tensor, lengths: Tensor) -> 
     what it learns (Li, Hoiem: "Learning without Forgetting", ECCV 2016).
 
     Kullback-Leibler divergence of `scores` from `before`, logarithms of probabilities (T, N, classes), mean over the
-    steps and the lines; lines that the start misreads count nothing.
+    steps; lines that the start misreads count nothing.
     """
     moved = F.kl_div(scores, before, reduction="none", log_target=True).sum(2).mean(0)
-    return (moved * right(before, labels, lengths)).mean()
+    return (moved * right(before, labels, lengths)).sum()
 
 
 def main() -> None:
@@ -195,7 +207,9 @@ def main() -> None:
     parser.add_argument("--save-minutes", type=float, default=5)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate of the new branch")
     parser.add_argument("--head-rate", type=float, default=5e-5, help="of the layers around the new branch")
-    parser.add_argument("--keep", type=float, default=0.0, help="weight of keeping(), beside CTC's 1")
+    parser.add_argument("--keep", type=float, default=0.0, help="weight of keeping() for Chinese lines, beside CTC's 1")
+    parser.add_argument("--drawn", type=Path, nargs="+", default=[], help="lines written by training.lines")
+    parser.add_argument("--keeper", type=Path, help="checkpoint that keeping() goes by, if not the start")
     parser.add_argument("--settle", type=float, default=0.5, help="see settled()")
     parser.add_argument("--conv-rate", type=float, default=3e-5, help="of the convolutions")
     parser.add_argument("--frozen", type=int, default=13, help="convolutional stages, of 13, that stay as they are")
@@ -224,7 +238,9 @@ def main() -> None:
         return
 
     anchor = {k: v.detach().clone() for k, v in net.named_parameters() if not k.startswith(("lstm.", "join."))}
-    start = copy.deepcopy(net).eval().requires_grad_(False)
+    start = crnn.load(args.keeper)[0] if args.keeper else copy.deepcopy(net)
+    start = start.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    chinese = torch.tensor([False] + [c > "\u2e80" for c in charset])
     net = net.train().to(memory_format=torch.channels_last)
     mean = copy.deepcopy(net).eval()
     optimizer = torch.optim.AdamW(groups(net, args), betas=(0.9, 0.98))
@@ -235,7 +251,8 @@ def main() -> None:
         anchor = state["anchor"]
         start.load_state_dict(state["start"])
         best, steps, used, seen = state["best"], state["steps"], state["used"], state["seen"]
-    batches = iter(Batches(charset, read_lines(args.real) if args.real else [], args.share, args.seed + steps))
+    real = read_lines(args.real) if args.real else []
+    batches = iter(Batches(charset, real, args.share, args.seed + steps, read_drawn(args.drawn)))
     begin = saved = time.monotonic()
     losses: list[float] = []
     while True:
@@ -283,12 +300,15 @@ def main() -> None:
         width = torch.full((len(images),), scores.shape[0])
         loss = F.ctc_loss(scores, labels, width, lengths, reduction="none", zero_infinity=True)
         loss = (loss / lengths.clamp(min=4)).mean()
-        if args.keep:
-            with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-                before = start.features(images.contiguous(memory_format=torch.channels_last))
+        wanted = labels.split(lengths.tolist())
+        kept = torch.tensor([bool(chinese[row].any()) for row in wanted])
+        if args.keep and kept.any():
             with torch.no_grad():
+                with torch.autocast("cpu", dtype=torch.bfloat16):
+                    before = start.features(images[kept].contiguous(memory_format=torch.channels_last))
                 before = start.head(before.float()).log_softmax(2).transpose(0, 1)
-            loss = loss + args.keep * keeping(scores, before, labels, lengths)
+            known = torch.cat([row for row, keep in zip(wanted, kept.tolist(), strict=True) if keep])
+            loss = loss + args.keep / len(images) * keeping(scores[:, kept], before, known, lengths[kept])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for p in net.parameters() if p.requires_grad], 2.0)
