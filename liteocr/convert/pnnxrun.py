@@ -12,6 +12,7 @@ from pathlib import Path
 from ..net import ncnn_version
 from . import ncnnrun
 from .errors import ConvertError, MissingExtraError, UnsupportedError, extra
+from .fuse import fuse_hard_swish
 from .param import read as read_param
 from .proof import Net, Shapes
 
@@ -46,7 +47,8 @@ def translate(
         raise UnsupportedError(
             f"{where}: pnnx cannot translate it; write it in other operators in the model. pnnx said last: {log}"
         )
-    unknown = ncnnrun.unknown_layers(read_param(net.param))
+    param = read_param(net.param)
+    unknown = ncnnrun.unknown_layers(param)
     if unknown:
         kind = unknown[0].type
         where = (blame and _blame(model, first, second, kind)) or f"layer {unknown[0].name}"
@@ -54,6 +56,7 @@ def translate(
             f"{where}: ncnn {ncnn_version()} has nothing that computes it (pnnx left a layer {kind}); write it in "
             "other operators in the model, or end the model before it and do the rest in code"
         )
+    net.param.write_text(fuse_hard_swish(param).text(), encoding="utf-8")
     return net
 
 
