@@ -31,11 +31,11 @@ from .weights import load
 __all__ = ["MIN_SCORE", "OCR", "Classifier", "Detector", "Recognizer", "in_order"]
 
 Image = NDArray[np.uint8]
-MIN_SCORE = 0.5
+MIN_SCORE = 0.6
 """Lines with a lower recognition score are left out: what the recogniser is so unsure of is no text more often than it
 is text. On photos with much clutter 0.7 keeps out more; 0 keeps everything."""
 
-MARGIN = 0.0
+MARGIN = 0.03
 """How much wider a line is cut than its quad, in heights of the line, on each side: the recogniser wants loose crops, a
 reader of quads tight ones."""
 

@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="weights directory; default: the package's")
     parser.add_argument("--page", type=Path, default=PAGE, help="picture, scaled to the side")
     parser.add_argument("--side", type=int, default=960)
+    parser.add_argument("--tile", type=int, default=DetectorOptions.tile, help="see DetectorOptions")
     parser.add_argument("--rounds", type=int, default=20)
     args = parser.parse_args()
 
@@ -47,7 +48,7 @@ def main() -> None:
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(args.onnx), settings, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: (page.transpose(2, 0, 1)[None] / 255).astype(np.float32)}
-    detector = TextDetector(args.weights, threads=1, options=DetectorOptions(margin=0, max_side=None))
+    detector = TextDetector(args.weights, threads=1, options=DetectorOptions(margin=0, max_side=None, tile=args.tile))
     work: dict[str, Callable[[], object]] = {
         f"{args.onnx.name} in ONNX Runtime": lambda: session.run(None, feed),
         "liteocr, network": lambda: detector.maps(page),
