@@ -25,6 +25,8 @@ from training import corpus
 Picture = npt.NDArray[np.uint8]
 
 PROVINCES = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
+HEIGHTS = {"plate": (12, 32), "serial": (8, 18), "block": (40, 64)}
+"""Pixels, where they are not those of all kinds."""
 PLATE = "ABCDEFGHJKLMNPQRSTUVWXYZ0123456789"
 UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 UNITS = ("kg", "g", "ml", "L", "kWh", "MPa", "°C", "m³", "km/h", "mm", "V", "A", "Hz", "PCS", "元", "吨")
@@ -225,11 +227,13 @@ class Texts:
         """(kind, text)."""
         rng = self.rng
         kind = rng.choices(
-            ("number", "mixed", "english", "chinese", "traditional", "rare", "plate", "character", "blank"),
-            (25, 16, 18, 21, 8, 4, 5, 3, 2),
+            ("number", "serial", "mixed", "english", "chinese", "traditional", "rare", "plate", "character", "blank"),
+            (21, 8, 15, 17, 20, 8, 4, 5, 3, 2),
         )[0]
         if kind == "character":
             return kind, rng.choice("0123456789" * 2 + UPPER + UPPER.lower() + "%@&*#$+-()/:.")
+        if kind == "serial":
+            return kind, self.digits(12, 24)
         if kind == "blank":  # only its size counts
             return kind, self.digits(1, 12)
         if kind == "traditional":
@@ -363,8 +367,9 @@ class Lines:
             face = next((f for f in tries if "Sans" in f.family or "Hei" in f.family), face)
         block = kind in ("traditional", "rare") and rng.random() < 0.4  # a woodblock print
         if height is None:
-            height = rng.uniform(12, 32) if kind == "plate" else min(64.0, 8 * 8 ** rng.betavariate(1.6, 1.5))
-            height = rng.uniform(40, 64) if block else height
+            height = min(64.0, 8 * 8 ** rng.betavariate(1.6, 1.5))
+            if block or kind in HEIGHTS:
+                height = rng.uniform(*HEIGHTS["block" if block else kind])
         size = round(min(44, max(20, 1.5 * height)))
         spaced = kind == "plate" or block or rng.random() < 0.25
         spacing = rng.uniform(0.05 if kind == "plate" else -0.04, 0.3) if spaced else 0.0
@@ -445,7 +450,7 @@ class Lines:
             alpha *= rng.uniform(0.35, 0.8)
         paper, pen = self.colours(kind)
         ground = np.broadcast_to(paper, (h, w, 3)).astype(np.float32)
-        if self.photos and kind not in ("plate", "number") and rng.random() < 0.25:
+        if self.photos and kind not in ("plate", "number", "serial") and rng.random() < 0.25:
             ground = self.photo(h, w)
             if rng.random() < 0.6:  # paler, as behind most texts
                 ground = ground + (paper - ground) * rng.uniform(0.2, 0.8)

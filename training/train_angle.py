@@ -3,13 +3,15 @@
     python -m training.train_angle OUT.pt --start FILE.onnx|FILE.pt --real LINES.pickle --minutes 10 [--dev index.jsonl]
     python -m training.train_angle OUT.pt --start FILE.pt --minutes 0 --dev index.jsonl        # only measure
 
-Lines that read the same when turned (`6901`, `88`) are left out: there is nothing to learn from them. OUT.pt is
-written every few minutes; with --dev it holds the weights that did best there, and a table of accuracies is printed.
+Lines that read the same when turned (`6901`, `88`) are left out: there is nothing to learn from them. Of any line,
+colours are changed, inverted and made fainter, and the height goes down to 8 pixels. OUT.pt is written every few
+minutes; with --dev it holds the weights that did best there, OUT.last.pt beside it the latest, and a table is printed.
 """
 
 import argparse
 import copy
 import math
+import random
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -22,48 +24,78 @@ from torch.nn import functional as F
 
 from training import angle
 from training.eval_recognizer import crops, prepare
-from training.lines import Lines
+from training.lines import Lines, read_drawn
 from training.real_lines import RealLine, read_lines
-from training.train_recognizer import real_crop
+from training.train_recognizer import real_crop, worn
 
 BOTH_WAYS = set("01689HINOSXZosxzl-.:=+|/%~·,'* ()一二三回田口日中王十工")
 POOL = 256
 BATCH = 32
 SQUEEZE = 1.25
-MAX_WIDTH = 256
+MAX_WIDTH = 192
 
 SURE = 0.9  # the score at which a pipeline would turn a line
 
 Picture = npt.NDArray[np.uint8]
 
 
-def pool(lines: Lines, real: list[RealLine], share: float) -> list[Picture]:
-    """Upright crops 48 px high, by width. The middle is cut out of long ones."""
-    rng, out = lines.rng, []
-    while len(out) < POOL:
-        if real and rng.random() < share:
-            line = rng.choice(real)
-            crop, text = real_crop(line, rng), line.text
-        else:
-            crop, text = lines.sample()
-        if not crop.size or set(text) <= BOTH_WAYS:
-            continue
-        width = max(8, round(crop.shape[1] * angle.HEIGHT / crop.shape[0]))
-        resized = cv2.resize(crop, (width, angle.HEIGHT), interpolation=cv2.INTER_LINEAR)
-        spare = max(0, width - MAX_WIDTH)
-        begin = rng.randint(0, spare)
-        out.append(np.asarray(resized[:, begin : begin + width - spare], dtype=np.uint8))
-    return sorted(out, key=lambda crop: crop.shape[1])
+class Crops:
+    """Endless upright crops with a right way up, from real and rendered lines."""
+
+    def __init__(self, seed: int, real: list[RealLine], share: float, drawn: list[tuple[bytes, str]]) -> None:
+        self.lines = Lines(seed)
+        self.rng = self.lines.rng
+        self.real, self.share, self.drawn = real, share if real else 0.0, drawn
+
+    def sample(self) -> tuple[Picture, str]:
+        if self.rng.random() < self.share:
+            line = self.rng.choice(self.real)
+            return real_crop(line, self.rng), line.text
+        if self.drawn:
+            png, text = self.rng.choice(self.drawn)
+            return worn(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), self.rng), text
+        return self.lines.sample()
+
+    def varied(self, crop: Picture) -> Picture:
+        """In other colours, and at times smaller."""
+        rng = self.rng
+        if rng.random() < 0.3 and crop.shape[0] > 12:
+            rows = rng.uniform(8, min(20, crop.shape[0]))
+            size = (max(4, round(crop.shape[1] * rows / crop.shape[0])), round(rows))
+            crop = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
+        if rng.random() < 0.35:
+            crop = 255 - crop
+        if rng.random() < 0.4:
+            crop = crop[..., rng.sample(range(3), 3)]
+        if rng.random() < 0.4:  # tinted, fainter, lighter or darker
+            gain = np.array([rng.uniform(0.3, 1.2) for _ in range(3)], np.float32) * rng.uniform(0.4, 1)
+            shift = np.array([rng.uniform(-20, 90) for _ in range(3)], np.float32)
+            crop = np.clip(crop * gain + shift, 0, 255).astype(np.uint8)
+        return np.ascontiguousarray(crop, dtype=np.uint8)
+
+    def pool(self) -> list[Picture]:
+        """Crops 48 px high, by width. The middle is cut out of long ones."""
+        out: list[Picture] = []
+        while len(out) < POOL:
+            crop, text = self.sample()
+            if not crop.size or set(text) <= BOTH_WAYS:
+                continue
+            width = max(8, round(crop.shape[1] * angle.HEIGHT / crop.shape[0]))
+            resized = cv2.resize(self.varied(crop), (width, angle.HEIGHT), interpolation=cv2.INTER_LINEAR)
+            spare = max(0, width - MAX_WIDTH)
+            begin = self.rng.randint(0, spare)
+            out.append(np.asarray(resized[:, begin : begin + width - spare], dtype=np.uint8))
+        return sorted(out, key=lambda crop: crop.shape[1])
 
 
-def batches(crops_: list[Picture], lines: Lines) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def batches(crops_: list[Picture], rng: random.Random) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Both turns of every line, in batches of one width."""
     groups: list[list[Picture]] = [[]]
     for crop in crops_:
         if groups[-1] and (crop.shape[1] > SQUEEZE * groups[-1][0].shape[1] or len(groups[-1]) >= BATCH // 2):
             groups.append([])
         groups[-1].append(crop)
-    lines.rng.shuffle(groups)
+    rng.shuffle(groups)
     out = []
     for group in groups:
         width = group[-1].shape[1]
@@ -103,6 +135,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, required=True)
     parser.add_argument("--real", type=Path)
     parser.add_argument("--share", type=float, default=0.4, help="share of real lines")
+    parser.add_argument("--drawn", type=Path, nargs="+", default=[], help="lines written by training.lines")
     parser.add_argument("--dev", type=Path)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--save-minutes", type=float, default=4)
@@ -122,6 +155,7 @@ def main() -> None:
             table = measure(candidate, args.dev)
             score = table["ALL"]
             print(note, " ".join(f"{key} {value:.4f}" for key, value in table.items()), flush=True)
+        angle.save(candidate, args.out.with_suffix(".last.pt"))
         if score >= best:
             best = score
             angle.save(candidate, args.out)
@@ -130,11 +164,11 @@ def main() -> None:
     net = net.train().to(memory_format=torch.channels_last)
     mean = copy.deepcopy(net).eval()
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-4)
-    lines, real = Lines(args.seed), read_lines(args.real) if args.real else []
+    source = Crops(args.seed, read_lines(args.real) if args.real else [], args.share, read_drawn(args.drawn))
     begin = saved = time.monotonic()
     steps, losses = 0, [0.0]
     while (now := time.monotonic()) - begin < 60 * args.minutes:
-        for x, turned in batches(pool(lines, real, args.share), lines):
+        for x, turned in batches(source.pool(), source.rng):
             part = min(1.0, (time.monotonic() - begin) / 60 / args.minutes)
             for group in optimizer.param_groups:
                 group["lr"] = args.rate * min(1.0, (steps + 1) / 100) * 0.5 * (1 + math.cos(math.pi * part))
