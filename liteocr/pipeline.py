@@ -23,7 +23,7 @@ from .errors import InferenceError, LiteOCRError, OptionError
 from .image import MAX_PIXELS, frames
 from .net import Precision
 from .openmp import default_threads
-from .orientation import Angle, AngleClassifier, line_angles, page_angle
+from .orientation import Angle, AngleClassifier, line_odds, page_angle, reading_odds
 from .recognition import Recognition, TextRecognizer
 from .results import Char, Page, TextLine, as_quads
 from .weights import load
@@ -38,6 +38,9 @@ is text. On photos with much clutter 0.7 keeps out more; 0 keeps everything."""
 MARGIN = 0.03
 """How much wider a line is cut than its quad, in heights of the line, on each side: the recogniser wants loose crops, a
 reader of quads tight ones."""
+
+_DOUBT = 3.0
+"""Log-odds of a line's way up (:func:`liteocr.orientation.line_odds`) below which it is read both ways."""
 
 _LONGEST_SINGLE = 4.0
 """How many times as high as wide a single upright character can be."""
@@ -272,12 +275,25 @@ class OCR:
             return crops
         angles = self._map(self._classifier.classify, [crop.image for crop in crops])
         lengths = [crop.image.shape[1] / crop.image.shape[0] for crop in crops]
-        degrees = [page_angle(angles, lengths)] * len(crops) if self._page_angle else line_angles(angles, lengths)
-        return [crop.turned() if d else crop for crop, d in zip(crops, degrees, strict=True)]
+        if self._page_angle:
+            return [crop.turned() for crop in crops] if page_angle(angles, lengths) else crops
+        return self._map(self._turn, list(zip(crops, line_odds(angles, lengths), strict=True)))
+
+    def _turn(self, doubt: tuple[_Crop, float]) -> _Crop:
+        """The crop as it is or turned, whichever is likelier by the log-odds; where they are low, it is read both ways
+        and the readings decide, too."""
+        crop, odds = doubt
+        if abs(odds) >= _DOUBT:
+            return crop.turned() if odds > 0 else crop
+        turned = crop.turned()
+        up, down = self._recognizer.recognize(crop.image), self._recognizer.recognize(turned.image)
+        if odds + reading_odds(up.score, down.score) > 0:
+            return replace(turned, reading=down)
+        return replace(crop, reading=up)
 
     def _recognize(self, crop: _Crop) -> _Reading:
         """Read a crop; one that runs down the picture also as a column of upright characters: the better one wins."""
-        reading = _Reading(self._recognizer.recognize(crop.image), column=False)
+        reading = _Reading(crop.reading or self._recognizer.recognize(crop.image), column=False)
         if not crop.vertical:
             return reading
         column = crop.turned().image if crop.degrees else crop.image
@@ -367,11 +383,13 @@ class _Crop:
     """Which part of the length of ``image`` lies before the line, and as much behind it."""
     degrees: int = 0
     """By how many degrees ``image`` was turned to stand upright: 0 or 180."""
+    reading: Recognition | None = None
+    """What ``image`` says, if it was read already."""
 
     def turned(self) -> _Crop:
         """The same crop turned by 180 degrees."""
         image = np.ascontiguousarray(self.image[::-1, ::-1])
-        return replace(self, quad=geometry.turn_quad(self.quad), image=image, degrees=180 - self.degrees)
+        return replace(self, quad=geometry.turn_quad(self.quad), image=image, degrees=180 - self.degrees, reading=None)
 
 
 @dataclass(frozen=True)

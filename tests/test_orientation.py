@@ -1,10 +1,17 @@
 """How the lines of a page decide together which way up they stand."""
 
+import numpy as np
 import pytest
 
-from liteocr.orientation import Angle, line_angles, page_angle
+import liteocr
+from liteocr.orientation import Angle, line_odds, page_angle, reading_odds
 
 SURE, LIKELY = 0.9999, 0.8
+
+
+def line_angles(angles: list[Angle], lengths: list[float]) -> list[int]:
+    """How lines would be turned if their odds alone decided."""
+    return [180 if odds > 0 else 0 for odds in line_odds(angles, lengths)]
 
 
 def test_a_line_that_is_sure_keeps_its_own_way() -> None:
@@ -32,3 +39,53 @@ def test_sure_and_long_lines_weigh_more_in_the_page() -> None:
 def test_a_tie_is_upright(angles: list[Angle]) -> None:
     assert page_angle(angles, [3.0] * len(angles)) == 0
     assert line_angles(angles, [3.0] * len(angles)) == [0] * len(angles)
+
+
+def test_the_odds_of_a_lone_line_by_hand() -> None:
+    # ln(0.8 / 0.2) - ln(0.9 / 0.1), no neighbours
+    assert line_odds([Angle(180, 0.8)], [5.0]) == pytest.approx([1.3863 - 2.1972], abs=1e-4)
+    # the same as 20 % for 180 degrees
+    assert line_odds([Angle(0, 0.8)], [5.0]) == pytest.approx([-1.3863 - 2.1972], abs=1e-4)
+
+
+def test_the_better_reading_wins() -> None:
+    assert reading_odds(0.5, 0.9) == pytest.approx(2 * 2.1972, abs=1e-4)
+    assert reading_odds(0.9, 0.5) == -reading_odds(0.5, 0.9)
+    assert reading_odds(0.0, 1.0) > 20  # no text one way, and it stays finite
+    assert reading_odds(0.7, 0.7) == 0
+
+
+class Classifier:
+    """Calls every line upright, with one score."""
+
+    def __init__(self, score: float) -> None:
+        self.score = score
+
+    def classify(self, crop: np.ndarray) -> Angle:
+        return Angle(0, self.score)
+
+
+class TopLight:
+    """Reads ``up`` where a crop is bright at the top, else ``?`` with a low score; counts its crops."""
+
+    def __init__(self) -> None:
+        self.crops = 0
+
+    def recognize(self, crop: np.ndarray) -> liteocr.Recognition:
+        self.crops += 1
+        half = crop.shape[0] // 2
+        text, score = ("up", 0.9) if crop[:half].mean() > crop[half:].mean() else ("?", 0.6)
+        return liteocr.Recognition(text, score, (liteocr.RecognizedChar(text, score, 0.0, 1.0),))
+
+
+def test_a_line_in_doubt_is_read_both_ways() -> None:
+    image = np.zeros((30, 120, 3), np.uint8)
+    image[15:] = 250
+    for score, text, crops in ((0.6, "up", 2), (0.999, "?", 1)):
+        reader = TopLight()
+        (line,) = liteocr.OCR(line=True, classifier=Classifier(score), recognizer=reader, threads=1).read(image)
+        assert (line.text, line.angle) == (text, 180 if text == "up" else 0)
+        assert reader.crops == crops  # no crop is read twice
+    reader = TopLight()
+    (line,) = liteocr.OCR(line=True, classifier=Classifier(0.6), recognizer=reader, threads=1).read(image[::-1])
+    assert (line.text, line.angle, reader.crops) == ("up", 0, 2)

@@ -1,12 +1,20 @@
-"""What a line may say: allowed characters, a lexicon, a beam; with the shipped recogniser."""
+"""The shipped recogniser on lines: what it computes; allowed characters, a lexicon, a beam."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 
 import liteocr
+from liteocr.geometry import crop_quad
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "tests" / "data"
 
 
 def line(text: str) -> np.ndarray:
@@ -80,3 +88,25 @@ def test_the_pipeline_hands_them_on() -> None:
     assert liteocr.read(crop, line=True, lexicon=["12.50", "12.80"]).text == "12.50"
     with pytest.raises(liteocr.OptionError, match="built-in"):
         liteocr.OCR(recognizer=liteocr.TextRecognizer(), beam=4)
+
+
+def test_lines_of_ten_widths_are_computed_as_onnx_runtime_does() -> None:
+    crops = {}
+    for row in map(json.loads, (DATA / "index.jsonl").read_text(encoding="utf-8").splitlines()):
+        image = np.asarray(cv2.imread(str(DATA / row["image"])), np.uint8)
+        for item in row["items"]:
+            crop = crop_quad(image, np.array(item["quad"], np.float32))
+            crops[round(crop.shape[1] / crop.shape[0], 2)] = crop
+    aspects = sorted(crops)
+    reader = liteocr.TextRecognizer(precision="fp32")
+    session = onnxruntime.InferenceSession(ROOT / "training" / "checkpoints" / "recognizer.onnx")
+    widths = set()
+    for i in range(10):
+        shape = reader._resize(crops[aspects[i * (len(aspects) - 1) // 9]])
+        widths.add(shape.shape[1])
+        x = ((shape.astype(np.float32) - 127.5) / 127.5).transpose(2, 0, 1)[None]
+        (wanted,) = session.run(None, {session.get_inputs()[0].name: np.ascontiguousarray(x)})
+        found = reader._net.run_image(shape, reader._spec.input)
+        assert found.shape == wanted[0].shape
+        assert np.abs(found - wanted[0]).max() < 2e-3
+    assert len(widths) == 10
