@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -39,8 +40,10 @@ MARGIN = 0.03
 """How much wider a line is cut than its quad, in heights of the line, on each side: the recogniser wants loose crops, a
 reader of quads tight ones."""
 
-_DOUBT = 3.0
+_DOUBT = 2.0
 """Log-odds of a line's way up (:func:`liteocr.orientation.line_odds`) below which it is read both ways."""
+_POOR = 0.8
+"""Recognition score below which a line is read the other way up, too: upside down, text reads badly."""
 
 _LONGEST_SINGLE = 4.0
 """How many times as high as wide a single upright character can be."""
@@ -256,7 +259,7 @@ class OCR:
         with clock("order"):
             kept = [
                 (crop, reading)
-                for crop, reading in zip(crops, readings, strict=True)
+                for crop, reading in readings
                 if reading.recognition.text and reading.recognition.score >= self._min_score
             ]
             order = geometry.reading_order([crop.quad for crop, _ in kept])
@@ -277,25 +280,23 @@ class OCR:
         lengths = [crop.image.shape[1] / crop.image.shape[0] for crop in crops]
         if self._page_angle:
             return [crop.turned() for crop in crops] if page_angle(angles, lengths) else crops
-        return self._map(self._turn, list(zip(crops, line_odds(angles, lengths), strict=True)))
+        return [
+            replace(crop.turned() if odds > 0 else crop, odds=abs(odds))
+            for crop, odds in zip(crops, line_odds(angles, lengths), strict=True)
+        ]
 
-    def _turn(self, doubt: tuple[_Crop, float]) -> _Crop:
-        """The crop as it is or turned, whichever is likelier by the log-odds; where they are low, it is read both ways
-        and the readings decide, too."""
-        crop, odds = doubt
-        if abs(odds) >= _DOUBT:
-            return crop.turned() if odds > 0 else crop
-        turned = crop.turned()
-        up, down = self._recognizer.recognize(crop.image), self._recognizer.recognize(turned.image)
-        if odds + reading_odds(up.score, down.score) > 0:
-            return replace(turned, reading=down)
-        return replace(crop, reading=up)
-
-    def _recognize(self, crop: _Crop) -> _Reading:
-        """Read a crop; one that runs down the picture also as a column of upright characters: the better one wins."""
-        reading = _Reading(crop.reading or self._recognizer.recognize(crop.image), column=False)
+    def _recognize(self, crop: _Crop) -> tuple[_Crop, _Reading]:
+        """Read a crop. One whose way up is in doubt, or that reads badly, is read the other way up, too, and one that
+        runs down the picture also as a column of upright characters: the better one wins."""
+        found = self._recognizer.recognize(crop.image)
+        if math.isfinite(crop.odds) and (crop.odds < _DOUBT or found.score < _POOR):
+            turned = crop.turned()
+            other = self._recognizer.recognize(turned.image)
+            if reading_odds(found.score, other.score) > crop.odds:
+                crop, found = turned, other
+        reading = _Reading(found, column=False)
         if not crop.vertical:
-            return reading
+            return crop, reading
         column = crop.turned().image if crop.degrees else crop.image
         ways = [vertical.cut_column(column)]
         if column.shape[1] < _LONGEST_SINGLE * column.shape[0]:
@@ -304,7 +305,7 @@ class OCR:
             row = self._recognizer.recognize(vertical.lay_row(column, cells))
             if row.score > reading.recognition.score:
                 reading = _Reading(_along_column(row, cells), column=True)
-        return reading
+        return crop, reading
 
     def _map(self, function: Callable[[T], R], items: list[T]) -> list[R]:
         """Apply a stage to every crop, on the pool when there are several."""
@@ -383,13 +384,15 @@ class _Crop:
     """Which part of the length of ``image`` lies before the line, and as much behind it."""
     degrees: int = 0
     """By how many degrees ``image`` was turned to stand upright: 0 or 180."""
-    reading: Recognition | None = None
-    """What ``image`` says, if it was read already."""
+    odds: float = math.inf
+    """Log-odds that ``image`` stands upright rather than upside down; infinite where that is no question."""
 
     def turned(self) -> _Crop:
         """The same crop turned by 180 degrees."""
         image = np.ascontiguousarray(self.image[::-1, ::-1])
-        return replace(self, quad=geometry.turn_quad(self.quad), image=image, degrees=180 - self.degrees, reading=None)
+        return replace(
+            self, quad=geometry.turn_quad(self.quad), image=image, degrees=180 - self.degrees, odds=-self.odds
+        )
 
 
 @dataclass(frozen=True)

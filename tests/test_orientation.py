@@ -66,26 +66,48 @@ class Classifier:
 
 
 class TopLight:
-    """Reads ``up`` where a crop is bright at the top, else ``?`` with a low score; counts its crops."""
+    """Reads ``up`` where a crop is bright at the top, else ``?`` with a lower score; counts its crops."""
 
-    def __init__(self) -> None:
-        self.crops = 0
+    def __init__(self, lower: float) -> None:
+        self.lower, self.crops = lower, 0
 
     def recognize(self, crop: np.ndarray) -> liteocr.Recognition:
         self.crops += 1
         half = crop.shape[0] // 2
-        text, score = ("up", 0.9) if crop[:half].mean() > crop[half:].mean() else ("?", 0.6)
+        text, score = ("up", 0.9) if crop[:half].mean() > crop[half:].mean() else ("?", self.lower)
         return liteocr.Recognition(text, score, (liteocr.RecognizedChar(text, score, 0.0, 1.0),))
 
 
-def test_a_line_in_doubt_is_read_both_ways() -> None:
+@pytest.mark.parametrize(
+    ("score", "lower", "text", "crops"),
+    [
+        (0.2, 0.85, "up", 2),  # the classifier is in doubt: the better of two readings
+        (0.999, 0.85, "?", 1),  # it is sure, and the line reads well
+        (0.999, 0.7, "?", 2),  # it is sure, the line reads badly, and not much better the other way up
+        (0.999, 0.02, "up", 2),  # it is sure, but wrong: the line is only read the other way up
+    ],
+)
+def test_a_line_in_doubt_is_read_both_ways(score: float, lower: float, text: str, crops: int) -> None:
     image = np.zeros((30, 120, 3), np.uint8)
     image[15:] = 250
-    for score, text, crops in ((0.6, "up", 2), (0.999, "?", 1)):
-        reader = TopLight()
-        (line,) = liteocr.OCR(line=True, classifier=Classifier(score), recognizer=reader, threads=1).read(image)
-        assert (line.text, line.angle) == (text, 180 if text == "up" else 0)
-        assert reader.crops == crops  # no crop is read twice
-    reader = TopLight()
-    (line,) = liteocr.OCR(line=True, classifier=Classifier(0.6), recognizer=reader, threads=1).read(image[::-1])
-    assert (line.text, line.angle, reader.crops) == ("up", 0, 2)
+    for upside_down, picture in ((True, image), (False, image[::-1])):
+        reader = TopLight(lower)
+        ocr = liteocr.OCR(line=True, classifier=Classifier(score), recognizer=reader, threads=1, min_score=0)
+        (line,) = ocr.read(picture)
+        if upside_down:
+            assert (line.text, line.angle) == (text, 180 if text == "up" else 0)
+            assert reader.crops == crops
+        else:
+            assert (line.text, line.angle) == ("up", 0)
+
+
+@pytest.mark.parametrize("options", [{"page_angle": True}, {"angle": False}])
+def test_nothing_is_read_both_ways_where_that_is_no_question(options: dict[str, bool]) -> None:
+    image = np.zeros((30, 120, 3), np.uint8)
+    image[15:] = 250
+    reader = TopLight(0.3)
+    ocr = liteocr.OCR(line=True, classifier=Classifier(0.2), recognizer=reader, threads=1, min_score=0, **options)
+    (line,) = ocr.read(image)
+    # the page's vote has no prior: 0.8 for upside down is enough
+    assert (line.text, line.angle) == (("up", 180) if "page_angle" in options else ("?", 0))
+    assert reader.crops == 1
