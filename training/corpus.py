@@ -52,7 +52,8 @@ def _english() -> list[str]:
 
 
 @functools.cache
-def _chinese() -> Words:
+def _chinese(power: float = 0.5) -> Words:
+    """Words by their counts raised to a power: 1 is how often they are written, 0.5 gives rare characters a chance."""
     found = importlib.util.find_spec("jieba")
     if found is None or found.origin is None:
         raise FileNotFoundError("the word list of jieba is missing: pip install jieba")
@@ -61,13 +62,13 @@ def _chinese() -> Words:
         word, count, *_ = line.split()
         if int(count) > 3 and all("\u4e00" <= c <= "\u9fff" for c in word):
             words.append(word)
-            weights.append(int(count) ** 0.5)  # plain counts would leave out most characters
+            weights.append(int(count) ** power)
     return Words(words, list(itertools.accumulate(weights)))
 
 
 @functools.cache
-def _traditional() -> Words:
-    simplified = _chinese()
+def _traditional(power: float = 0.5) -> Words:
+    simplified = _chinese(power)
     return Words(OpenCC("s2t").convert("\n".join(simplified.words)).split("\n"), simplified.sums)
 
 
@@ -95,12 +96,16 @@ class Texts:
 
     def chinese(self, characters: int) -> str:
         """Simplified Chinese of that many characters; now and then without sense, for rare characters."""
-        if self.rng.random() < 1 / 12:
+        if self.rng.random() < 1 / 20:
             return "".join(self.rng.choices(_characters(), k=characters))
-        return self._words(_chinese(), characters)
+        return self._words(_chinese(self._power()), characters)
 
     def traditional(self, characters: int) -> str:
-        return self._words(_traditional(), characters)
+        return self._words(_traditional(self._power()), characters)
+
+    def _power(self) -> float:
+        # small print is read by what is likely, so likely words must be likely here, too
+        return 1.0 if self.rng.random() < 0.6 else 0.5
 
     def rare(self, characters: int) -> str:
         """Characters without sense, simplified or traditional, all of them equally likely."""

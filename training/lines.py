@@ -25,7 +25,7 @@ from training import corpus
 Picture = npt.NDArray[np.uint8]
 
 PROVINCES = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
-HEIGHTS = {"plate": (12, 32), "serial": (8, 18), "block": (40, 64)}
+HEIGHTS = {"plate": (12, 32), "serial": (8, 18), "rare": (24, 64), "block": (40, 64)}
 """Pixels, where they are not those of all kinds."""
 PLATE = "ABCDEFGHJKLMNPQRSTUVWXYZ0123456789"
 UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -228,7 +228,7 @@ class Texts:
         rng = self.rng
         kind = rng.choices(
             ("number", "serial", "mixed", "english", "chinese", "traditional", "rare", "plate", "character", "blank"),
-            (21, 8, 15, 17, 20, 8, 4, 5, 3, 2),
+            (20, 7, 16, 16, 24, 8, 2, 4, 2, 1),
         )[0]
         if kind == "character":
             return kind, rng.choice("0123456789" * 2 + UPPER + UPPER.lower() + "%@&*#$+-()/:.")
