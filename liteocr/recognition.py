@@ -123,8 +123,11 @@ class TextRecognizer:
                 "the charset or the manifest belongs to another network"
             )
         emissions = self._decode(logits if self._kept is None else logits[:, self._kept])
-        if not emissions:
+        # what is blank at a line's ends is no text
+        shown = [i for i, e in enumerate(emissions) if not self._alphabet[e.index].isspace()]
+        if not shown:
             return Recognition("", 0.0, ())
+        emissions = emissions[shown[0] : shown[-1] + 1]
         texts = [self._alphabet[e.index] for e in emissions]
         spans = char_spans(emissions, texts, logits.shape[0], aspect=line.shape[1] / line.shape[0])
         chars = tuple(

@@ -64,6 +64,19 @@ def test_a_beam_reads_clear_text_as_the_best_path_does() -> None:
     assert beam.score == pytest.approx(best.score, abs=1e-4)
 
 
+def test_spaces_around_a_line_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = liteocr.TextRecognizer(charset=" 1")
+    logits = np.full((12, reader._spec.classes), -9, np.float32)
+    for step, kind in enumerate([2, 0, 1, 1, 2, 1, 0, 2, 0, 0, 2, 0]):  # of blank, 1 and space
+        logits[step, (reader._blank, *reader._kept[[2, 1]])[kind]] = 9
+    monkeypatch.setattr(reader._net, "run_image", lambda *_: logits)
+    found = reader.recognize(line("1"))
+    assert found.text == "1 1"
+    assert [c.text for c in found.chars] == ["1", " ", "1"]
+    monkeypatch.setattr(reader._net, "run_image", lambda *_: logits[[0, 1, 7]])
+    assert reader.recognize(line("1")) == liteocr.Recognition("", 0.0, ())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
