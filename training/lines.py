@@ -228,7 +228,7 @@ class Texts:
         rng = self.rng
         kind = rng.choices(
             ("number", "serial", "mixed", "english", "chinese", "traditional", "rare", "plate", "character", "blank"),
-            (20, 7, 16, 16, 24, 8, 2, 4, 2, 1),
+            (20, 7, 15, 16, 23, 8, 2, 4, 2, 3),
         )[0]
         if kind == "character":
             return kind, rng.choice("0123456789" * 2 + UPPER + UPPER.lower() + "%@&*#$+-()/:.")
@@ -450,9 +450,10 @@ class Lines:
             alpha *= rng.uniform(0.35, 0.8)
         paper, pen = self.colours(kind)
         ground = np.broadcast_to(paper, (h, w, 3)).astype(np.float32)
-        if self.photos and kind not in ("plate", "number", "serial") and rng.random() < 0.25:
+        photographed = {"plate": 0.0, "number": 0.0, "serial": 0.0, "blank": 0.8}.get(kind, 0.25)
+        if self.photos and rng.random() < photographed:
             ground = self.photo(h, w)
-            if rng.random() < 0.6:  # paler, as behind most texts
+            if kind != "blank" and rng.random() < 0.6:  # paler, as behind most texts
                 ground = ground + (paper - ground) * rng.uniform(0.2, 0.8)
             level = float((ground @ (0.114, 0.587, 0.299)).mean())
             pen = noise.uniform(0, 255, 3).astype(np.float32)

@@ -140,7 +140,7 @@ class Batches:
             [cv2.resize(crop, (width, crnn.HEIGHT), interpolation=cv2.INTER_LINEAR) for _, crop, _ in group]
         )
         x = torch.from_numpy(images).permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
-        labels = torch.tensor([c for _, _, classes in group for c in classes])
+        labels = torch.tensor([c for _, _, classes in group for c in classes], dtype=torch.long)
         return x, labels, torch.tensor([len(classes) for _, _, classes in group])
 
 
