@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from .errors import WeightsError
 from .net import Net, Precision
 from .weights import Weights, load
 
-__all__ = ["Angle", "AngleClassifier", "line_odds", "page_angle", "reading_odds"]
+__all__ = ["NO_ANSWER", "Angle", "AngleClassifier", "line_odds", "page_angle", "reading_odds", "unanimous"]
 
 ANGLES = (0, 180)
 
@@ -36,6 +36,10 @@ class Angle:
     """0 or 180."""
     score: float
     """Probability of ``degrees``, in [0, 1]."""
+
+
+NO_ANSWER = Angle(0, 0.5)
+"""Stands for a line that was not looked at: it says nothing, of itself or of its page."""
 
 
 class AngleClassifier:
@@ -114,6 +118,12 @@ def line_odds(angles: Sequence[Angle], lengths: Sequence[float]) -> list[float]:
     total = sum(votes)
     page = [min(max((total - vote) / 2, -_PAGE_LIMIT), _PAGE_LIMIT) for vote in votes]
     return [a + b - _UPRIGHT for a, b in zip(own, page, strict=True)]
+
+
+def unanimous(angles: Iterable[Angle]) -> bool:
+    """Whether all lines stand the same way up, and each is sure enough to be turned on its own word."""
+    odds = [_log_odds(angle) for angle in angles]
+    return min(odds) > _UPRIGHT or max(odds) < -_UPRIGHT
 
 
 def reading_odds(upright: float, turned: float) -> float:

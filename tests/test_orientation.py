@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import liteocr
-from liteocr.orientation import Angle, line_odds, page_angle, reading_odds
+from liteocr.orientation import NO_ANSWER, Angle, line_odds, page_angle, reading_odds, unanimous
 
 SURE, LIKELY = 0.9999, 0.8
 
@@ -53,6 +53,51 @@ def test_the_better_reading_wins() -> None:
     assert reading_odds(0.9, 0.5) == -reading_odds(0.5, 0.9)
     assert reading_odds(0.0, 1.0) > 20  # no text one way, and it stays finite
     assert reading_odds(0.7, 0.7) == 0
+
+
+def test_unanimous_lines_agree_and_each_is_sure() -> None:
+    assert unanimous([Angle(0, 0.91)] * 3) and unanimous([Angle(180, 0.91)] * 3)
+    assert not unanimous([Angle(0, SURE), Angle(180, SURE)])
+    assert not unanimous([Angle(0, SURE), Angle(0, 0.89)])
+    assert line_odds([Angle(0, SURE), NO_ANSWER], [9.0, 9.0])[0] == line_odds([Angle(0, SURE)], [9.0])[0]
+
+
+class Stripes:
+    """Finds lines 20 px high, the whole width of the page, one below the other."""
+
+    def detect(self, image: np.ndarray) -> list[liteocr.Detection]:
+        height, width = image.shape[:2]
+        return [
+            liteocr.Detection(np.array([[0, y], [width, y], [width, y + 20], [0, y + 20]], np.float32), 1.0)
+            for y in range(0, height, 20)
+        ]
+
+
+class BrightTop:
+    """Tells the way up by the brighter half; counts its crops."""
+
+    def __init__(self) -> None:
+        self.crops = 0
+
+    def classify(self, crop: np.ndarray) -> Angle:
+        self.crops += 1
+        half = crop.shape[0] // 2
+        return Angle(0 if crop[:half].mean() > crop[half:].mean() else 180, SURE)
+
+
+@pytest.mark.parametrize(("turned", "asked"), [(0, 8), (20, 8), (1, 8), (10, 20)])
+def test_a_page_whose_first_lines_agree_is_not_asked_further(turned: int, asked: int) -> None:
+    """And a line that stands another way than its page is read right nevertheless."""
+    line = np.zeros((20, 200, 3), np.uint8)
+    line[:10] = 250
+    last = range(19, 19 - 2 * turned, -2) if turned < 20 else range(20)  # every other line, from below
+    page = np.concatenate([line[::-1] if row in last else line for row in range(20)])
+    classifier, reader = BrightTop(), TopLight(0.02)
+    ocr = liteocr.OCR(detector=Stripes(), classifier=classifier, recognizer=reader, threads=1, min_score=0)
+    lines = ocr.read(page).lines
+    assert [found.text for found in lines] == ["up"] * 20
+    assert [found.angle for found in lines].count(180) == turned
+    assert classifier.crops == asked
 
 
 class Classifier:
