@@ -144,11 +144,12 @@ def test_the_likeliest_of_all_texts_is_the_best_of_all_paths(scores: np.ndarray)
 @given(logits)
 def test_a_greedy_text_is_aligned_as_it_was_read(scores: np.ndarray) -> None:
     read = greedy(scores)
-    found = align(log_softmax(scores), [e.index for e in read])
+    log_probs = log_softmax(scores)
+    found = align(log_probs, [e.index for e in read])
     assert found is not None
-    # the best path is a path of its text, and the likeliest one
+    # the best path is a path of its text, and the likeliest one but for ties, which rounding makes, too
     assert [(e.index, e.start, e.end) for e in found] == [(e.index, e.start, e.end) for e in read] or (
-        np.sort(scores, axis=1)[:, -1] == np.sort(scores, axis=1)[:, -2]
+        np.diff(np.sort(log_probs, axis=1)[:, -2:]) < 1e-6
     ).any()
 
 
