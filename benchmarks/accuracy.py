@@ -3,6 +3,7 @@
     python3 benchmarks/accuracy.py tests/data/index.jsonl                         # the pictures of the tests
     python3 benchmarks/accuracy.py my/index.jsonl --predictions out.jsonl         # keep what was read
     python3 benchmarks/accuracy.py my/index.jsonl --score out.jsonl --by kind     # score it again, without reading
+    python3 benchmarks/accuracy.py my/index.jsonl --turn 180                      # pages that lie upside down
 
 The index has one JSON object a picture::
 
@@ -282,20 +283,37 @@ def evaluate(
 # Reading, printing ---------------------------------------------------------------------------------------------------
 
 
-def read_all(index: Sequence[Record], folder: Path, options: Record) -> Iterator[Record]:
-    """Read every picture of an index as ``liteocr --format jsonl`` would; what cannot be read is told and left out."""
+def turned_back(quad: Any, degrees: int, width: int, height: int) -> list[list[float]]:
+    """Where a quad of a picture that was turned clockwise lies in the picture as it was, of this width and height."""
+    ways = {0: (1, 0, 0, 0, 1, 0), 90: (0, 1, 0, -1, 0, height), 180: (-1, 0, width, 0, -1, height)}
+    ways[270] = (0, -1, width, 1, 0, 0)
+    a, b, c, d, e, f = ways[degrees]
+    return [[a * x + b * y + c, d * x + e * y + f] for x, y in quad]
+
+
+def read_all(index: Sequence[Record], folder: Path, options: Record, degrees: int = 0) -> Iterator[Record]:
+    """Read every picture of an index as ``liteocr --format jsonl`` would; what cannot be read is told and left out.
+
+    Pictures are turned clockwise by so many degrees before they are read, and what is found is turned back.
+    """
     if (CHECKOUT / "liteocr/__init__.py").is_file():  # measure this checkout, whatever else is installed
         sys.path.insert(0, str(CHECKOUT))
     import liteocr  # noqa: PLC0415 - not needed to score
+    from liteocr.image import load  # noqa: PLC0415
 
     ocr = liteocr.OCR(**options)
     for truth in index:
         try:
-            page = ocr.read(folder / truth["image"])
+            path = folder / truth["image"]
+            record = ocr.read(np.rot90(load(path), -degrees // 90) if degrees else path).to_dict()
         except liteocr.ImageError as error:
             print(f"{truth['image']}: {error}", file=sys.stderr)
-        else:
-            yield {"image": truth["image"], **page.to_dict()}
+            continue
+        if degrees % 180:
+            record["width"], record["height"] = record["height"], record["width"]
+        for line in record["lines"]:
+            line["quad"] = turned_back(line["quad"], degrees, record["width"], record["height"])
+        yield {"image": truth["image"], **record}
 
 
 def markdown(sources: dict[str, Score], classes: dict[str, Score], by: str = "source") -> str:
@@ -343,6 +361,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--predictions", type=Path, help="write what was read as JSON lines")
     add("--score", type=Path, help="score these predictions instead of reading the pictures")
     add("--by", default="source", help="field of the index that makes the rows (default: source)")
+    add("--turn", type=int, choices=(0, 90, 180, 270), default=0, help="degrees to turn the pictures clockwise first")
     for name, kind in (("--weights", str), ("--precision", str), ("--threads", int), ("--max-side", int)):
         add(name, type=kind, help="as for the command liteocr")
     arguments = parser.parse_args(argv)
@@ -353,7 +372,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.score:
             predictions = _read_jsonl(arguments.score)
         else:
-            predictions = list(read_all(index, arguments.index.parent, options))
+            predictions = list(read_all(index, arguments.index.parent, options, arguments.turn))
     except (OSError, ValueError) as error:
         print(f"accuracy.py: {error}", file=sys.stderr)
         return 1

@@ -449,6 +449,27 @@ def test_accuracy_reads_scores_and_scores_again(tmp_path: Path) -> None:
     assert script("accuracy.py", index, "--score", out).stdout == done.stdout
 
 
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_what_is_found_in_a_turned_picture_is_turned_back(degrees: int) -> None:
+    image = np.zeros((20, 50), np.uint8)
+    image[3, 7] = 1
+    y, x = np.argwhere(np.rot90(image, -degrees // 90))[0]
+    ((found_x, found_y),) = accuracy.turned_back([[x + 0.5, y + 0.5]], degrees, 50, 20)
+    assert (found_x, found_y) == (7.5, 3.5)
+
+
+def test_accuracy_of_turned_pictures(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    truth = {**TRUTH, "width": 240, "height": 64, "items": [entry("690123456789", box(10, 22, 215, 20))]}
+    index, out = tmp_path / "index.jsonl", tmp_path / "out.jsonl"
+    index.write_text(f"{json.dumps(truth)}\n", encoding="utf-8")
+    done = script("accuracy.py", index, "--predictions", out, "--threads", "1", "--turn", "90")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(out.read_text(encoding="utf-8"))
+    assert (record["width"], record["height"]) == (240, 64)
+    assert any(abs(line["quad"][0][1] - 22) < 12 and line["quad"][2][0] < 240 for line in record["lines"])
+
+
 def test_accuracy_says_what_is_wrong(tmp_path: Path) -> None:
     done = script("accuracy.py", tmp_path / "none.jsonl")
     assert done.returncode == 1
