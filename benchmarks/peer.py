@@ -80,7 +80,8 @@ def rapidocr_onnxruntime_reader(
 
 def chineseocr_lite_reader(threads: int, folder: str | None, options: dict[str, Any]) -> tuple[Read, list[Path], int]:
     """chineseocr_lite's networks through pyncnn; ``folder`` has them."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as liteocr has it: what is compared is the networks
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():  # as liteocr has it: networks are compared
+        os.environ.update(OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT="5000")
     from chineseocr_lite import ChineseOcrLite
 
     ocr = ChineseOcrLite(Path(folder or "."), threads)

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InferenceError, OptionError, WeightsError
-from .openmp import idle_waiting
+from .openmp import brief_waiting, idle_cores
 from .weights import Input, NetworkSpec
 
-with idle_waiting():  # the OpenMP runtime comes with ncnn, and looks at its settings once
+with brief_waiting():  # the OpenMP runtime comes with ncnn, and looks at its settings once
     import ncnn
 
 __all__ = ["PRECISIONS", "Net", "Precision", "ncnn_version", "to_mat"]
@@ -42,7 +42,7 @@ class Net:
         output: name of the output blob.
         precision: ``"fp32"`` computes in float32; ``"fp16"`` and ``"bf16"`` let ncnn store and compute in half
             precision where this CPU can; ``"auto"`` is the precision that is known not to change the text: float32.
-        threads: ncnn threads for one run, 1 or more.
+        threads: ncnn threads for one run, 1 or more; fewer are used while other work keeps cores busy.
 
     Raises:
         WeightsError: a file is missing, is no ncnn file, does not fit the other, or has no blob of that name.
@@ -70,7 +70,7 @@ class Net:
         self._net = net = ncnn.Net()
         opt = net.opt
         opt.use_vulkan_compute = False
-        opt.num_threads = threads
+        opt.num_threads = self._threads = threads
         opt.use_fp16_packed = opt.use_fp16_storage = opt.use_fp16_arithmetic = precision == "fp16"
         opt.use_bf16_packed = opt.use_bf16_storage = precision == "bf16"
         # ncnn's own two pools keep every block that an input of any size ever needed. Of one pool for both purposes,
@@ -154,6 +154,8 @@ class Net:
             # Blocks of other sizes would hardly fit, and would add up. (Those that another thread uses stay.)
             self._pool.clear()
             self._shape = shape
+        if self._threads > 1:
+            self._net.opt.num_threads = min(self._threads, idle_cores())
         extractor = self._net.create_extractor()
         code = extractor.input(self.input, mat)
         if code != 0:

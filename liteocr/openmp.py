@@ -7,30 +7,50 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["default_threads", "idle_waiting"]
+__all__ = ["brief_waiting", "default_threads", "idle_cores"]
 
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+_BRIEF = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "5000"}
+"""Sleep at once, but in GNU's runtime, which ncnn comes with on Linux, after some ten microseconds: to be woken takes
+longer, and the next layer mostly comes sooner."""
 _BIG = 0.6
 """A core is big from this part of the fastest one's capacity on: a Cortex-A55 beside a Cortex-A76 has 0.5, a core of
 the middle kind of three 0.7 or more."""
 
 
 @contextmanager
-def idle_waiting() -> Iterator[None]:
-    """Let an OpenMP runtime that is loaded meanwhile have threads that sleep while they wait, unless the user chose.
+def brief_waiting() -> Iterator[None]:
+    """Let an OpenMP runtime that is loaded meanwhile have threads that soon sleep as they wait, unless the user chose.
 
-    The threads of a network wait for each other at every layer, by default in a busy loop. Where anything else runs, a
-    thread then often waits for one that has no core, and keeps a core busy for it: on two cores with other work the
-    detector took 2.3 times as long as with threads that sleep, and longer than on one thread.
+    The threads of a network wait for each other at every layer, by default in a busy loop that may go on for
+    milliseconds and keeps a core from whatever else runs.
     """
     if any(name in os.environ for name in _WAITING):
         yield
         return
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ.update(_BRIEF)
     try:
         yield
     finally:
-        del os.environ["OMP_WAIT_POLICY"]  # other libraries, and children, are not ours to set
+        for name in _BRIEF:  # other libraries, and children, are not ours to set
+            del os.environ[name]
+
+
+def idle_cores(root: Path = Path("/")) -> int:
+    """How many of the machine's cores are idle at this moment, the one that asks included; at least 1.
+
+    All threads of a network wait for the slowest at every layer, and on a busy core that is one that has no core: on
+    two busy cores the detector took two to three times as long on two threads as on one.
+
+    Args:
+        root: the directory that stands for ``/``; where it has no ``proc/loadavg``, all cores count as idle.
+    """
+    cores = os.cpu_count() or 1
+    try:
+        running = (root / "proc/loadavg").read_text(encoding="ascii").split()[3].split("/")[0]
+    except (OSError, ValueError, IndexError):
+        return cores
+    return max(1, cores + 1 - int(_number(running) or 1))
 
 
 def default_threads(root: Path = Path("/")) -> int:

@@ -62,7 +62,7 @@ class AngleClassifier:
         *,
         precision: Precision = "auto",
         threads: int = 1,
-        max_width: int = 480,
+        max_width: int = 320,
     ) -> None:
         self._spec = spec = (weights if isinstance(weights, Weights) else load(weights)).angle
         if spec.classes != len(ANGLES) or spec.input.height is None:
@@ -88,7 +88,9 @@ class AngleClassifier:
             keep = max(1, round(width * self._max_width / scaled))
             left = (width - keep) // 2
             crop, scaled = crop[:, left : left + keep], self._max_width
-        line = cv2.resize(crop, (scaled, self._height), interpolation=cv2.INTER_LINEAR)
+        # reducing by area averages instead of skipping
+        interpolation = cv2.INTER_AREA if height > 1.5 * self._height else cv2.INTER_LINEAR
+        line = cv2.resize(crop, (scaled, self._height), interpolation=interpolation)
         output = self._net.run_image(np.asarray(line, np.uint8), self._spec.input).reshape(-1)
         if output.size != len(ANGLES):
             raise WeightsError(

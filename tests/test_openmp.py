@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from liteocr.openmp import default_threads, idle_waiting
+import liteocr
+from liteocr.openmp import brief_waiting, default_threads, idle_cores
 
-ASK = "import liteocr.net, os; print(os.environ.get('OMP_WAIT_POLICY'))"
+ASK = "import liteocr.net, os; print(os.environ.get('OMP_WAIT_POLICY'), os.environ.get('GOMP_SPINCOUNT'))"
 
 
 @pytest.fixture(autouse=True)
@@ -82,13 +84,40 @@ def test_the_share_of_a_container(tmp_path: Path, text: str, threads: int) -> No
     assert default_threads(tmp_path) == threads
 
 
-def test_threads_wait_asleep_unless_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
-    with idle_waiting():
+def test_threads_soon_sleep_unless_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    with brief_waiting():
         assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert "OMP_WAIT_POLICY" not in os.environ
+        assert int(os.environ["GOMP_SPINCOUNT"]) > 0
+    assert "OMP_WAIT_POLICY" not in os.environ and "GOMP_SPINCOUNT" not in os.environ
     monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
-    with idle_waiting():
-        assert "OMP_WAIT_POLICY" not in os.environ
+    with brief_waiting():
+        assert "OMP_WAIT_POLICY" not in os.environ and os.environ["GOMP_SPINCOUNT"] == "1000"
+
+
+@pytest.mark.parametrize(
+    ("text", "idle"),
+    [
+        ("0.10 0.20 0.30 1/300 4711", 4),  # only who asks
+        ("4.10 0.20 0.30 2/300 4711", 3),  # the load of the last minute is past
+        ("0.10 0.20 0.30 9/300 4711", 1),
+        ("0.10 0.20 0.30 0/300 4711", 4),
+        ("?", 4),
+    ],
+)
+def test_cores_that_are_idle_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, idle: int) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert idle_cores(tmp_path) == 4  # no such file
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/loadavg").write_text(text + "\n")
+    assert idle_cores(tmp_path) == idle
+
+
+@pytest.mark.parametrize(("idle", "used"), [(1, 1), (2, 2), (8, 3)])
+def test_a_network_leaves_busy_cores_alone(monkeypatch: pytest.MonkeyPatch, idle: int, used: int) -> None:
+    detector = liteocr.TextDetector(threads=3)
+    monkeypatch.setattr("liteocr.net.idle_cores", lambda: idle)
+    detector.maps(np.zeros((64, 64, 3), np.uint8))
+    assert detector._net._net.opt.num_threads == used
 
 
 def test_importing_leaves_the_environment_as_it_was() -> None:
@@ -98,4 +127,4 @@ def test_importing_leaves_the_environment_as_it_was() -> None:
         done = subprocess.run(
             [sys.executable, "-c", ASK], cwd=checkout, env=environment, capture_output=True, text=True, check=True
         )
-        assert done.stdout.strip() == str(value)
+        assert done.stdout.split() == [str(value), "None"]
