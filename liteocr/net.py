@@ -42,7 +42,7 @@ class Net:
         output: name of the output blob.
         precision: ``"fp32"`` computes in float32; ``"fp16"`` and ``"bf16"`` let ncnn store and compute in half
             precision where this CPU can; ``"auto"`` is the precision that is known not to change the text: float32.
-        threads: ncnn threads for one run, 1 or more; fewer are used while other work keeps cores busy.
+        threads: ncnn threads for one run, 1 or more; while other work keeps their cores busy, one is used.
 
     Raises:
         WeightsError: a file is missing, is no ncnn file, does not fit the other, or has no blob of that name.
@@ -67,18 +67,31 @@ class Net:
         self._precision = precision
         self.input = input
         self.output = output
-        self._net = net = ncnn.Net()
-        opt = net.opt
-        opt.use_vulkan_compute = False
-        opt.num_threads = self._threads = threads
-        opt.use_fp16_packed = opt.use_fp16_storage = opt.use_fp16_arithmetic = precision == "fp16"
-        opt.use_bf16_packed = opt.use_bf16_storage = precision == "bf16"
         # ncnn's own two pools keep every block that an input of any size ever needed. Of one pool for both purposes,
         # which takes the first block that is large enough, less is lost, and it can be emptied: see _extract.
-        self._pool = pool = ncnn.PoolAllocator()  # held here, as the net only borrows it; freed after the net
+        pool = ncnn.PoolAllocator()
         pool.set_size_compare_ratio(0.0)
-        opt.blob_allocator = opt.workspace_allocator = pool
         self._shape: tuple[int, ...] = ()
+        self._threads = threads
+        self._net = ncnn.Net()
+        # ncnn prepares weights for a number of threads, so that another number needs another net.
+        self._alone = ncnn.Net() if threads > 1 else self._net
+        self._pool = pool  # the nets only borrow it: set last, it is freed last
+        try:
+            for net, count in ((self._net, threads), (self._alone, 1))[: min(threads, 2)]:
+                self._load(net, param, bin, count)
+        except WeightsError:
+            self._net.clear()  # the error holds frames, and these a net, which may outlive the pool
+            self._alone.clear()
+            raise
+
+    def _load(self, net: ncnn.Net, param: Path, bin: Path, threads: int) -> None:
+        opt, precision = net.opt, self._precision
+        opt.use_vulkan_compute = False
+        opt.num_threads = threads
+        opt.use_fp16_packed = opt.use_fp16_storage = opt.use_fp16_arithmetic = precision == "fp16"
+        opt.use_bf16_packed = opt.use_bf16_storage = precision == "bf16"
+        opt.blob_allocator = opt.workspace_allocator = self._pool
         _check_param(param)
         if not bin.is_file():
             raise WeightsError(f"{bin} is missing; put it beside {param.name} or reinstall liteocr")
@@ -88,7 +101,7 @@ class Net:
                 "convert the model again"
             )
         blobs = {b.name for b in net.blobs()}
-        for blob in (input, output):
+        for blob in (self.input, self.output):
             if blob not in blobs:
                 raise WeightsError(f"{param} has no blob {blob!r}; correct the blob names in the manifest")
         if net.load_model(str(bin)) != 0:
@@ -149,14 +162,16 @@ class Net:
         """Give back the memory that is kept for further inputs of the same size."""
         self._pool.clear()
 
+    def _choose(self) -> ncnn.Net:
+        """The net on all threads where their cores are idle, or nearly all of them, else the one on a single thread."""
+        return self._net if self._threads == 1 or idle_cores() >= 0.75 * self._threads else self._alone
+
     def _extract(self, mat: ncnn.Mat, shape: tuple[int, ...]) -> NDArray[np.float32]:
         if shape != self._shape:
             # Blocks of other sizes would hardly fit, and would add up. (Those that another thread uses stay.)
             self._pool.clear()
             self._shape = shape
-        if self._threads > 1:
-            self._net.opt.num_threads = min(self._threads, idle_cores())
-        extractor = self._net.create_extractor()
+        extractor = self._choose().create_extractor()
         code = extractor.input(self.input, mat)
         if code != 0:
             raise InferenceError(f"network {self.name}: ncnn refuses the input {shape} (code {code})")
