@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import liteocr
 from liteocr import cli
 from liteocr.weights import MANIFEST, default_directory, load, sha256
+from training.manifest import refresh
 
 FILES = [
     "detector.ncnn.param",
@@ -78,10 +80,22 @@ def test_a_truncated_file_with_a_right_checksum_does_not_crash(own_weights: Path
 
 
 def test_a_bin_of_another_network_does_not_crash(own_weights: Path) -> None:
-    (own_weights / "detector.ncnn.bin").write_bytes((own_weights / "angle.ncnn.bin").read_bytes())
-    accept(own_weights, "detector", "bin")
-    with pytest.raises(liteocr.WeightsError, match=r"detector\.ncnn\.bin"):
+    (own_weights / "recognizer.ncnn.bin").write_bytes((own_weights / "angle.ncnn.bin").read_bytes())
+    accept(own_weights, "recognizer", "bin")
+    with pytest.raises(liteocr.WeightsError, match=r"recognizer\.ncnn\.bin"):
         liteocr.OCR(weights=own_weights)
+
+
+def test_checksums_are_not_written_for_a_bin_of_another_network(own_weights: Path) -> None:
+    before = (own_weights / MANIFEST).read_text(encoding="utf-8")
+    assert refresh(own_weights) == []
+    for name, other in itertools.permutations(("detector", "angle", "recognizer"), 2):
+        data = (own_weights / f"{name}.ncnn.bin").read_bytes()
+        (own_weights / f"{name}.ncnn.bin").write_bytes((own_weights / f"{other}.ncnn.bin").read_bytes())
+        with pytest.raises(liteocr.LiteOCRError, match=rf"{name}\.ncnn\.bin"):
+            refresh(own_weights)
+        (own_weights / f"{name}.ncnn.bin").write_bytes(data)
+    assert (own_weights / MANIFEST).read_text(encoding="utf-8") == before
 
 
 def test_text_in_place_of_a_param_is_refused(own_weights: Path) -> None:

@@ -8,14 +8,23 @@ import json
 import re
 from pathlib import Path
 
+from liteocr.convert.param import read
+from liteocr.convert.weights import check_bin
 from liteocr.weights import MANIFEST, sha256
 
 
 def refresh(directory: Path) -> list[str]:
-    """Bring the checksums up to date, leaving the manifest's layout as it is; returns the names that changed."""
+    """Bring the checksums up to date, leaving the manifest's layout as it is; returns the names that changed.
+
+    Raises:
+        ModelFileError: a .bin does not belong to its .param; ncnn itself would read some such files without a word.
+    """
     path = directory / MANIFEST
     text = path.read_text(encoding="utf-8")
     changed = []
+    for network in json.loads(text).values():
+        if isinstance(network, dict):
+            check_bin(read(directory / network["param"]["file"]), directory / network["bin"]["file"])
 
     def entry(match: re.Match[str]) -> str:
         digest = sha256(directory / match[1])
