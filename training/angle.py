@@ -1,54 +1,30 @@
 """The angle classifier: is a line crop upright or turned by 180 degrees?
 
-A narrow MobileNetV3, the network of PaddleOCR's `ch_ppocr_mobile_v2.0_cls` (Apache-2.0), read from its ONNX file.
-Howard et al.: "Searching for MobileNetV3" (2019). Its last step is a mean over the whole picture, so that any width
+Its convolutions are the first of the recogniser's (`training.crnn`), which know characters, at two thirds of the size:
+the way up of a character is seen in fewer pixels than its name. A mean over the whole line decides, so that any width
 goes in.
 
-Input: float32 (N, 3, 48, W), BGR, (pixel - 127.5) / 127.5, any W >= 8. Output: logits float32 (N, 2): upright,
+Input: float32 (N, 3, 32, W), BGR, (pixel - 127.5) / 127.5, any W >= 8. Output: logits float32 (N, 2): upright,
 turned.
 """
 
 from pathlib import Path
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.crnn import SqueezeExcite, copy_, onnx_convolutions, onnx_linears, shipped
+from training import crnn
 
-HEIGHT = 48
-
-# kernel, channels in, inside, out; squeeze-and-excitation; hard-swish rather than ReLU; vertical stride
-_BLOCKS = (
-    (3, 8, 8, 8, True, False, 2),
-    (3, 8, 24, 8, False, False, 2),
-    (3, 8, 32, 8, False, False, 1),
-    (5, 8, 32, 16, True, True, 2),
-    (5, 16, 88, 16, True, True, 1),
-    (5, 16, 88, 16, True, True, 1),
-    (5, 16, 40, 16, True, True, 1),
-    (5, 16, 48, 16, True, True, 1),
-    (5, 16, 104, 32, True, True, 2),
-    (5, 32, 200, 32, True, True, 1),
-    (5, 32, 200, 32, True, True, 1),
-)
-
-
-class Block(nn.Module):
-    def __init__(
-        self, kernel: int, channels: int, inside: int, out: int, *, gate: bool, swish: bool, stride: int
-    ) -> None:
-        super().__init__()
-        self.expand = nn.Conv2d(channels, inside, 1)
-        self.depthwise = nn.Conv2d(inside, inside, kernel, (stride, 1), kernel // 2, groups=inside)
-        self.gate = SqueezeExcite(inside) if gate else nn.Identity()
-        self.project = nn.Conv2d(inside, out, 1)
-        self.act = nn.Hardswish() if swish else nn.ReLU()
-        self.residual = stride == 1 and channels == out
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.project(self.gate(self.act(self.depthwise(self.act(self.expand(x))))))
-        return x + y if self.residual else y
+HEIGHT = 32
+MIN_WIDTH = 8
+BLOCKS = 5
+"""How many blocks of the recogniser."""
+WIDTH = 192
+"""Channels of the layer whose mean decides."""
 
 
 class AngleNet(nn.Module):
@@ -56,36 +32,51 @@ class AngleNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, 8, 3, 2, 1)
-        self.blocks = nn.Sequential(*(Block(*row[:4], gate=row[4], swish=row[5], stride=row[6]) for row in _BLOCKS))
-        self.last = nn.Conv2d(32, 200, 1)
-        self.classes = nn.Linear(200, 2)
+        whole = crnn.CRNN(classes=2)
+        self.stem, self.stem2, self.blocks = whole.stem, whole.stem2, whole.blocks[:BLOCKS]
+        self.last = nn.Conv2d(self.blocks[-1].project.out_channels, WIDTH, (3, 3), (2, 1), (1, 1))
+        self.classes = nn.Linear(WIDTH, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.hardswish(self.last(self.blocks(F.hardswish(self.stem(x)))))
-        x = F.adaptive_avg_pool2d(F.max_pool2d(x, 2), 1)
+        x = self.blocks(self.stem2(F.gelu(self.stem(x))))
+        x = F.adaptive_avg_pool2d(F.gelu(self.last(x)), 1)
         logits: Tensor = self.classes(x.flatten(1))
         return logits
 
 
 def start(path: str | Path) -> AngleNet:
-    """The classifier with the weights of `ch_ppocr_mobile_v2.0_cls_infer.onnx`."""
+    """An untrained classifier with the convolutions of a recogniser's checkpoint."""
     net = AngleNet()
-    layers = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
-    for layer, (weight, bias) in zip(layers, onnx_convolutions(path), strict=True):
-        copy_(layer, weight, bias)
-    ((weight, bias),) = onnx_linears(path)
-    copy_(net.classes, weight, bias)
-    for block in net.blocks:
-        if isinstance(block.gate, SqueezeExcite):  # the file's gate is clamp(x / 5 + 0.5), ours clamp(x / 6 + 0.5)
-            for parameter in block.gate.expand.parameters():
-                parameter.data *= 1.2
+    trained = crnn.load(path)[0].state_dict()
+    net.load_state_dict(
+        {name: trained.get(name, value) for name, value in net.state_dict().items() if "classes" not in name},
+        strict=False,
+    )
     return net.eval()
+
+
+def prepare(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """BGR crop -> (32, W, 3), W keeps the aspect, as `liteocr.AngleClassifier` does it."""
+    height, width = crop.shape[:2]
+    size = (max(MIN_WIDTH, round(width * HEIGHT / height)), HEIGHT)
+    interpolation = cv2.INTER_AREA if height > 1.5 * HEIGHT else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(crop, size, interpolation=interpolation), np.uint8)
+
+
+def tensor(crops: npt.NDArray[np.uint8]) -> Tensor:
+    """uint8 (N, 32, W, 3) -> what the network takes."""
+    return torch.from_numpy(crops.copy()).permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
+
+
+def probability(net: AngleNet, crop: npt.NDArray[np.uint8]) -> float:
+    """How likely a BGR crop is turned."""
+    with torch.no_grad():
+        return float(net(tensor(prepare(crop)[None]))[0].softmax(0)[1])
 
 
 def save(net: AngleNet, path: str | Path) -> None:
     """Write a checkpoint: weights as they ship."""
-    torch.save({"model": {name: shipped(value) for name, value in net.state_dict().items()}}, path)
+    torch.save({"model": {name: crnn.shipped(value) for name, value in net.state_dict().items()}}, path)
 
 
 def load(path: str | Path) -> AngleNet:

@@ -20,7 +20,7 @@ import torch
 
 from liteocr.orientation import AngleClassifier
 from training import angle
-from training.eval_recognizer import crops, prepare
+from training.eval_recognizer import crops
 from training.lines import Lines
 from training.train_angle import BOTH_WAYS, SURE
 
@@ -76,8 +76,7 @@ def main() -> None:
         net = angle.load(args.checkpoint)
 
         def turned(crop: Picture) -> float:
-            with torch.no_grad():
-                return float(net(torch.from_numpy(prepare(crop, 1)[None]))[0].softmax(0)[1])
+            return angle.probability(net, crop)
 
     scores: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for group, crop in (*rendered(args.count, args.seed), *(labelled(args.index) if args.index else ())):

@@ -27,6 +27,11 @@ Picture = npt.NDArray[np.uint8]
 PROVINCES = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
 HEIGHTS = {"plate": (12, 32), "serial": (8, 18), "rare": (24, 64), "block": (40, 64)}
 """Pixels, where they are not those of all kinds."""
+KINDS = {
+    "number": 20, "serial": 7, "mixed": 15, "english": 16, "chinese": 23, "traditional": 8, "rare": 2, "plate": 4,
+    "character": 2, "rule": 2, "blank": 3,
+}  # fmt: skip
+"""How often each kind of text is drawn."""
 PLATE = "ABCDEFGHJKLMNPQRSTUVWXYZ0123456789"
 UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 UNITS = ("kg", "g", "ml", "L", "kWh", "MPa", "°C", "m³", "km/h", "mm", "V", "A", "Hz", "PCS", "元", "吨")
@@ -127,6 +132,12 @@ class Texts:
             )
         )
 
+    def rule(self) -> str:
+        """A row of one sign, as between the parts of a receipt."""
+        rng = self.rng
+        sign = rng.choice(("*", "*", "*", "-", "=", "#", "+", ".", "x", "~", "* ", "- ", "=-", "*-"))
+        return (sign * rng.randint(3, 40))[: rng.randint(4, 44)].strip()
+
     def ratio(self) -> str:
         rng = self.rng
         a, b = rng.randint(0, 999), rng.randint(0, 9999)
@@ -226,10 +237,7 @@ class Texts:
     def sample(self) -> tuple[str, str]:
         """(kind, text)."""
         rng = self.rng
-        kind = rng.choices(
-            ("number", "serial", "mixed", "english", "chinese", "traditional", "rare", "plate", "character", "blank"),
-            (20, 7, 15, 16, 23, 8, 2, 4, 2, 3),
-        )[0]
+        kind = rng.choices(tuple(KINDS), tuple(KINDS.values()))[0]
         if kind == "character":
             return kind, rng.choice("0123456789" * 2 + UPPER + UPPER.lower() + "%@&*#$+-()/:.")
         if kind == "serial":
@@ -374,6 +382,9 @@ class Lines:
         spaced = kind == "plate" or block or rng.random() < 0.25
         spacing = rng.uniform(0.05 if kind == "plate" else -0.04, 0.3) if spaced else 0.0
         mask, (left, top, right, bottom) = ink(text, _font(face.path, face.index, size), spacing)
+        if kind == "rule":  # as high as its sign
+            rows = np.flatnonzero(mask.any(1))
+            top, bottom = int(rows[0]), int(rows[-1]) + 1
         tall = bottom - top
 
         if text.isascii() and rng.random() < 0.07:

@@ -1,11 +1,13 @@
 """Train the angle classifier on rendered and real lines, upright and turned.
 
-    python -m training.train_angle OUT.pt --start FILE.onnx|FILE.pt --real LINES.pickle --minutes 10 [--dev index.jsonl]
+    python -m training.train_angle OUT.pt --recognizer FILE.pt --real LINES.pickle --minutes 40 [--dev index.jsonl]
+    python -m training.train_angle OUT.pt --start OUT.pt ...                                   # go on
     python -m training.train_angle OUT.pt --start FILE.pt --minutes 0 --dev index.jsonl        # only measure
 
-Lines that read the same when turned (`6901`, `88`) are left out: there is nothing to learn from them. Of any line,
-colours are changed, inverted and made fainter, and the height goes down to 8 pixels. OUT.pt is written every few
-minutes; with --dev it holds the weights that did best there, OUT.last.pt beside it the latest, and a table is printed.
+Lines that read the same when turned (`6901`, `88`, `*****`), and pictures without text, shall be in doubt: one half
+either way. Of any line, colours are changed, inverted and made fainter, and the height goes down to 8 pixels. OUT.pt is
+written every few minutes; with --dev it holds the weights that did best there, OUT.last.pt beside it the latest, and a
+table is printed.
 """
 
 import argparse
@@ -23,16 +25,16 @@ import torch
 from torch.nn import functional as F
 
 from training import angle
-from training.eval_recognizer import crops, prepare
+from training.eval_recognizer import crops
 from training.lines import Lines, read_drawn
 from training.real_lines import RealLine, read_lines
 from training.train_recognizer import real_crop, worn
 
-BOTH_WAYS = set("01689HINOSXZosxzl-.:=+|/%~·,'* ()一二三回田口日中王十工")
+BOTH_WAYS = set("01689HINOSXZosxzl-.:=+|/%~·,'*# ()一二三回田口日中王十工")
 POOL = 256
 BATCH = 32
 SQUEEZE = 1.25
-MAX_WIDTH = 192
+MAX_WIDTH = 160
 
 SURE = 0.9  # the score at which a pipeline would turn a line
 
@@ -40,7 +42,7 @@ Picture = npt.NDArray[np.uint8]
 
 
 class Crops:
-    """Endless upright crops with a right way up, from real and rendered lines."""
+    """Endless upright crops from real and rendered lines, and whether their way up can be told."""
 
     def __init__(self, seed: int, real: list[RealLine], share: float, drawn: list[tuple[bytes, str]]) -> None:
         self.lines = Lines(seed)
@@ -73,36 +75,38 @@ class Crops:
             crop = np.clip(crop * gain + shift, 0, 255).astype(np.uint8)
         return np.ascontiguousarray(crop, dtype=np.uint8)
 
-    def pool(self) -> list[Picture]:
-        """Crops 48 px high, by width. The middle is cut out of long ones."""
-        out: list[Picture] = []
+    def pool(self) -> list[tuple[Picture, bool]]:
+        """Crops as high as the network wants them, by width. A part is cut out of long ones."""
+        out: list[tuple[Picture, bool]] = []
         while len(out) < POOL:
             crop, text = self.sample()
-            if not crop.size or set(text) <= BOTH_WAYS:
+            if not crop.size:
                 continue
-            width = max(8, round(crop.shape[1] * angle.HEIGHT / crop.shape[0]))
-            resized = cv2.resize(self.varied(crop), (width, angle.HEIGHT), interpolation=cv2.INTER_LINEAR)
+            resized = angle.prepare(self.varied(crop))
+            width = resized.shape[1]
             spare = max(0, width - MAX_WIDTH)
             begin = self.rng.randint(0, spare)
-            out.append(np.asarray(resized[:, begin : begin + width - spare], dtype=np.uint8))
-        return sorted(out, key=lambda crop: crop.shape[1])
+            out.append((resized[:, begin : begin + width - spare], not set(text) <= BOTH_WAYS))
+        return sorted(out, key=lambda sample: sample[0].shape[1])
 
 
-def batches(crops_: list[Picture], rng: random.Random) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Both turns of every line, in batches of one width."""
-    groups: list[list[Picture]] = [[]]
-    for crop in crops_:
-        if groups[-1] and (crop.shape[1] > SQUEEZE * groups[-1][0].shape[1] or len(groups[-1]) >= BATCH // 2):
+def batches(pool: list[tuple[Picture, bool]], rng: random.Random) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Both turns of every line, in batches of one width, with how likely each is upright and turned, (N, 2)."""
+    groups: list[list[tuple[Picture, bool]]] = [[]]
+    for crop, certain in pool:
+        group = groups[-1]
+        if group and (crop.shape[1] > SQUEEZE * group[0][0].shape[1] or len(group) >= BATCH // 2):
             groups.append([])
-        groups[-1].append(crop)
+        groups[-1].append((crop, certain))
     rng.shuffle(groups)
     out = []
     for group in groups:
-        width = group[-1].shape[1]
-        up = np.stack([cv2.resize(c, (width, angle.HEIGHT), interpolation=cv2.INTER_LINEAR) for c in group])
-        both = np.concatenate((up, up[:, ::-1, ::-1]))
-        x = torch.from_numpy(both.copy()).permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
-        out.append((x.contiguous(memory_format=torch.channels_last), torch.arange(2).repeat_interleave(len(group))))
+        size = (group[-1][0].shape[1], angle.HEIGHT)
+        up = np.stack([cv2.resize(crop, size, interpolation=cv2.INTER_LINEAR) for crop, _ in group])
+        x = angle.tensor(np.concatenate((up, up[:, ::-1, ::-1])))
+        upright = torch.tensor([1.0 if certain else 0.5 for _, certain in group])
+        upright = torch.cat((upright, 1 - upright))
+        out.append((x.contiguous(memory_format=torch.channels_last), torch.stack((upright, 1 - upright), 1)))
     return out
 
 
@@ -113,9 +117,7 @@ def measure(net: angle.AngleNet, index: Path) -> dict[str, float]:
         if set(text) <= BOTH_WAYS:
             continue
         for turn in (0, 1):
-            x = torch.from_numpy(prepare(np.ascontiguousarray(crop[::-1, ::-1]) if turn else crop, 1)[None])
-            with torch.no_grad():
-                turned = float(net(x)[0].softmax(0)[1])
+            turned = angle.probability(net, np.ascontiguousarray(crop[::-1, ::-1]) if turn else crop)
             hit = float((turned > 0.5) == bool(turn))
             right[f"{'turned' if turn else 'upright'} at {SURE}"].append(float((turned > SURE) == bool(turn)))
             digits = sum(c.isdigit() for c in text) > 0.7 * len(text)
@@ -132,7 +134,11 @@ def measure(net: angle.AngleNet, index: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--start", type=Path, required=True)
+    begin_with = parser.add_mutually_exclusive_group(required=True)
+    begin_with.add_argument(
+        "--recognizer", type=Path, help="a recogniser's checkpoint, whose convolutions to begin with"
+    )
+    begin_with.add_argument("--start", type=Path, help="a classifier's checkpoint")
     parser.add_argument("--real", type=Path)
     parser.add_argument("--share", type=float, default=0.4, help="share of real lines")
     parser.add_argument("--drawn", type=Path, nargs="+", default=[], help="lines written by training.lines")
@@ -145,7 +151,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
-    net = angle.start(args.start) if args.start.suffix == ".onnx" else angle.load(args.start)
+    net = angle.start(args.recognizer) if args.recognizer else angle.load(args.start)
     best = -1.0
 
     def keep(candidate: angle.AngleNet, note: str) -> None:
@@ -172,7 +178,9 @@ def main() -> None:
             part = min(1.0, (time.monotonic() - begin) / 60 / args.minutes)
             for group in optimizer.param_groups:
                 group["lr"] = args.rate * min(1.0, (steps + 1) / 100) * 0.5 * (1 + math.cos(math.pi * part))
-            loss = F.cross_entropy(net(x), turned, label_smoothing=0.02)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                logits = net(x)
+            loss = F.cross_entropy(logits.float(), turned, label_smoothing=0.01)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -17,7 +17,7 @@ from liteocr.convert.info import macs
 from liteocr.convert.ncnnrun import run_all
 from liteocr.convert.shapes import ShapeError, infer, ranks
 
-SHAPES = {"angle": (3, 48, 123), "detector": (3, 96, 160), "recognizer": (3, 48, 200)}
+SHAPES = {"angle": (3, 32, 123), "detector": (3, 96, 160), "recognizer": (3, 48, 200)}
 NETWORKS = [(shipped.default_directory() / f"{name}.ncnn.param", shape) for name, shape in SHAPES.items()]
 
 SMALL = """\

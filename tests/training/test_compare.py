@@ -52,10 +52,10 @@ def test_an_error_planted_in_the_classifier_is_found(classifier: nn.Module, tmp_
         values[7] = -values[7]
         stored[name] = (Array(values, stored[name][0].storage), *stored[name][1:])
     elif kind == "activation":
-        name = [layer.name for layer in param.layers if layer.type == "HardSwish"][5]
+        name = [layer.name for layer in param.layers if layer.type == "GELU"][3]
         layers[name] = replace(layers[name], type="Swish", params={})
     elif kind == "slope":
-        name = [layer.name for layer in param.layers if layer.type == "HardSigmoid"][2]
+        name = [layer.name for layer in param.layers if layer.type == "HardSigmoid"][1]
         layers[name] = replace(layers[name], params={0: 0.2, 1: 0.5})
     else:  # taken off once more than in the model
         name = next(layer.name for layer in param.layers if layer.type == "Convolution")

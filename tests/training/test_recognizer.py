@@ -73,10 +73,9 @@ def test_the_package_reads_what_pytorch_reads() -> None:
 def test_the_classifier_computes_what_pytorch_computes() -> None:
     net, classifier = angle.load(CHECKPOINTS / "angle.pt"), AngleClassifier(precision="fp32", max_width=10**6)
     for crop in crops():
-        with torch.no_grad():
-            wanted = net(torch.from_numpy(prepare(crop, 1)[None]))[0].softmax(0).numpy()
+        turned = angle.probability(net, crop)
         found = classifier.classify(crop)
-        assert found.score == pytest.approx(wanted[found.degrees // 180], abs=1e-3)
+        assert found.score == pytest.approx(turned if found.degrees else 1 - turned, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["recognizer", "angle"])
@@ -161,8 +160,16 @@ def test_the_classifier_sees_every_line_both_ways_up() -> None:
     source = Crops(1, [], 0.0, [(cv2.imencode(".png", image)[1].tobytes(), "top")])
     for x, turned in batches(source.pool()[:8], random.Random(0)):
         half = len(x) // 2
-        assert turned.tolist() == [0] * half + [1] * half
+        assert turned.tolist() == [[1, 0]] * half + [[0, 1]] * half
         assert torch.equal(x[:half].flip(2, 3), x[half:])
+
+
+def test_the_classifier_learns_to_be_in_doubt() -> None:
+    png = cv2.imencode(".png", np.zeros((20, 60, 3), np.uint8))[1].tobytes()
+    source = Crops(1, [], 0.0, [(png, "6901"), (png, "")])
+    assert all(
+        row == [0.5, 0.5] for _, turned in batches(source.pool()[:8], random.Random(0)) for row in turned.tolist()
+    )
 
 
 def test_a_line_is_drawn_at_its_height() -> None:
