@@ -4,8 +4,9 @@
     python -m training.eval_angle --ncnn weights
 
 Every line is shown both ways up, but for those that read the same when turned (`BOTH_WAYS`). "digits" are strings of 5
-to 20 digits, as likely to be small as large; "right" is the share of right answers at one half, "kept" and "found" are
-what a threshold of 0.9 makes of upright and of turned lines.
+to 20 digits, as likely to be small as large; "plain" is one colour on another, the rest as worn as the training lines.
+"right" is the share of right answers at one half, "kept" and "found" are what a threshold of 0.9 makes of upright and
+of turned lines.
 """
 
 import argparse
@@ -39,10 +40,12 @@ def rendered(count: int, seed: int) -> Iterator[tuple[str, Picture]]:
                 group = f"{height} px"
             else:
                 kind, text, group = "number", lines.texts.digits(5, 20), "digits"
-            if kind == "blank" or set(text) <= BOTH_WAYS:
+            if kind in ("blank", "rule") or set(text) <= BOTH_WAYS:
                 continue
             found += 1
-            yield group, lines.draw(kind, text, height or lines.rng.uniform(8, 40))
+            size = height or lines.rng.uniform(8, 40)
+            yield group, lines.draw(kind, text, size)
+            yield f"{group}, plain", lines.plain(text, size)
 
 
 def labelled(index: Path) -> Iterator[tuple[str, Picture]]:

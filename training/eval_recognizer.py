@@ -11,7 +11,7 @@ Figures: `ned`, one minus edits per character (the longer of the two texts), the
 of lines without an edit; both after NFKC, with white space removed and letters case-folded. `spaced`: the share of
 lines without an edit where white space and case count too. `ms`: median time of the network a line, one thread.
 
---digits reads rendered strings of 12 to 24 digits, 10 px high, in all fonts: `print` is one colour on another, a good
+--digits reads rendered strings of 12 to 24 digits, 10 px high, in all fonts: `plain` is one colour on another, a good
 deal apart, and the crop a little loose; `worn` is all that `training.lines` does to a line, which now and then nobody
 could read. `given digits` are read with the classes of the digits alone.
 """
@@ -30,11 +30,10 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
-from PIL import ImageFont
 from rapidfuzz.distance import Levenshtein
 
 from training import crnn
-from training.lines import Lines, ink
+from training.lines import Lines
 
 Logits = npt.NDArray[np.float32]
 Reader = Callable[[npt.NDArray[np.float32]], Logits]
@@ -138,20 +137,11 @@ def evaluate(
 def digit_strings(count: int, seed: int) -> dict[str, list[tuple[npt.NDArray[np.uint8], str]]]:
     """(crop, digits) of each kind that --digits reads."""
     lines = Lines(seed)
-    rng = lines.rng
-    kinds: dict[str, list[tuple[npt.NDArray[np.uint8], str]]] = {"print": [], "worn": []}
+    kinds: dict[str, list[tuple[npt.NDArray[np.uint8], str]]] = {"plain": [], "worn": []}
     for _ in range(count):
         text = lines.texts.digits(12, 24)
         kinds["worn"].append((lines.draw("number", text, 10), text))
-        face = lines.fonts.pick(rng, text)
-        mask, (left, top, right, bottom) = ink(text, ImageFont.truetype(face.path, 40, index=face.index))
-        room = round(0.1 * (bottom - top))
-        mask = mask[top - room : bottom + room, left - room : right + room]
-        small = cv2.resize(mask, (round(mask.shape[1] * 12 / mask.shape[0]), 12), interpolation=cv2.INTER_AREA)
-        dark, light = rng.uniform(0, 90), rng.uniform(170, 255)
-        paper, pen = rng.choice(((light, dark), (light, dark), (dark, light)))
-        grey = (paper + (pen - paper) * (small / 255.0)).astype(np.uint8)
-        kinds["print"].append((np.repeat(grey[..., None], 3, 2), text))
+        kinds["plain"].append((lines.plain(text, 10), text))
     return kinds
 
 

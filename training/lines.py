@@ -366,6 +366,21 @@ class Lines:
         drawn = text[:2] + "·" + text[2:] if kind == "plate" and self.rng.random() < 0.75 else text
         return self.draw(kind, drawn), "" if kind == "blank" else text
 
+    def plain(self, text: str, height: float) -> Picture:
+        """A crop of the text as it is printed: one colour on another, a good deal apart; a little loose."""
+        rng = self.rng
+        face = self.fonts.pick(rng, text)
+        mask, (left, top, right, bottom) = ink(text, _font(face.path, face.index, 40))
+        room = round(0.1 * (bottom - top))
+        mask = mask[top - room : bottom + room, left - room : right + room]
+        rows = round(1.2 * height)
+        size = (max(1, round(mask.shape[1] * rows / mask.shape[0])), rows)
+        small = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
+        dark, light = rng.uniform(0, 90), rng.uniform(170, 255)
+        paper, pen = rng.choice(((light, dark), (light, dark), (dark, light)))
+        grey = (paper + (pen - paper) * (small / 255.0)).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, 2)
+
     def draw(self, kind: str, text: str, height: float | None = None) -> Picture:
         """A crop of the text; `height` fixes the pixels of the line's height."""
         rng, noise = self.rng, self.noise
