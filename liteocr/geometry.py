@@ -29,6 +29,7 @@ __all__ = [
     "offset_polygon",
     "order_quad",
     "outline",
+    "page_ratio",
     "quad_size",
     "reading_order",
     "slice_quad",
@@ -215,8 +216,21 @@ def is_vertical(quad: NDArray[Any], ratio: float = VERTICAL_RATIO) -> bool:
     return height >= ratio * width
 
 
-def upright(quad: NDArray[Any]) -> Points:
-    """Re-order the quad of a line that runs downwards so that its crop lies along the width.
+def page_ratio(quads: Sequence[NDArray[Any]]) -> float:
+    """From which ratio of height to width on a line of this page runs downwards (:func:`is_vertical`).
+
+    A quad that is about square does not tell. It is taken to run as the page does: downwards where three long lines or
+    more do, and have more than twice the length of those that run across.
+    """
+    sizes = np.array([quad_size(quad) for quad in quads]).reshape(-1, 2)
+    widths, heights = sizes.T
+    down = heights[heights >= VERTICAL_RATIO * widths]
+    across = widths[widths >= VERTICAL_RATIO * heights]
+    return 1 / VERTICAL_RATIO if len(down) >= 3 and down.sum() > 2 * across.sum() else VERTICAL_RATIO
+
+
+def upright(quad: NDArray[Any], ratio: float = VERTICAL_RATIO) -> Points:
+    """Re-order the quad of a line that runs downwards (:func:`is_vertical`) so that its crop lies along the width.
 
     The quad then starts at its top right and runs down its right side: its crop is the picture turned by 90 degrees
     counter-clockwise. Latin text that was turned clockwise stands upright in it, text that was turned the other way
@@ -224,7 +238,7 @@ def upright(quad: NDArray[Any]) -> Points:
     Fractions along the crop are fractions along the line, top to bottom. Other quads come back as they are.
     """
     q = np.array(quad, np.float32)
-    return np.asarray(q[_FROM[1]] if is_vertical(q) else q, np.float32)
+    return np.asarray(q[_FROM[1]] if is_vertical(q, ratio) else q, np.float32)
 
 
 def turn_quad(quad: NDArray[Any]) -> Points:

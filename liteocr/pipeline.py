@@ -48,6 +48,10 @@ _DOUBT = 2.0
 _POOR = 0.8
 """Recognition score below which a line is read the other way up, too: upside down, text reads badly."""
 
+_COLUMN = 0.8
+"""Recognition score from which on a long line that runs down the picture is not read as a column of upright characters,
+too: lying on their side, these would read badly."""
+
 _LONGEST_SINGLE = 4.0
 """How many times as high as wide a single upright character can be."""
 
@@ -254,7 +258,8 @@ class OCR:
                 found = self._detector.detect(image)
         with clock("crop"):
             margin = 0.0 if self._detector is None else MARGIN
-            crops = [_cut(image, detection, margin) for detection in found]
+            ratio = geometry.page_ratio([detection.quad for detection in found])
+            crops = [_cut(image, detection, margin, ratio) for detection in found]
         with clock("angle"):
             crops = self._stand_up(crops)
         with clock("recognize"):
@@ -309,11 +314,12 @@ class OCR:
             if reading_odds(found.score, other.score) > crop.odds:
                 crop, found = turned, other
         reading = _Reading(found, column=False)
-        if not crop.vertical:
-            return crop, reading
         column = crop.turned().image if crop.degrees else crop.image
+        single = column.shape[1] < _LONGEST_SINGLE * column.shape[0]
+        if not crop.vertical or (found.score >= _COLUMN and not single):
+            return crop, reading
         ways = [vertical.cut_column(column)]
-        if column.shape[1] < _LONGEST_SINGLE * column.shape[0]:
+        if single:
             ways.append([(0.0, 1.0)])  # one narrow character, such as a digit 1, that stands upright
         for cells in ways:
             row = self._recognizer.recognize(vertical.lay_row(column, cells))
@@ -417,13 +423,14 @@ class _Reading:
     column: bool
 
 
-def _cut(image: Image, detection: Detection, margin: float) -> _Crop:
-    """Cut a line with a margin of so many times its height: strokes at the rim of a tight quad would be lost."""
-    quad = geometry.upright(detection.quad)
+def _cut(image: Image, detection: Detection, margin: float, ratio: float) -> _Crop:
+    """Cut a line with a margin of so many times its height: strokes at the rim of a tight quad would be lost. It runs
+    downwards if it is ``ratio`` times as high as wide."""
+    quad = geometry.upright(detection.quad, ratio)
     length, height = geometry.quad_size(quad)
     wide = geometry.grow_quad(quad, margin * height, margin * height) if margin else quad
     part = margin * height / (length + 2 * margin * height)
-    return _Crop(detection, quad, geometry.crop_quad(image, wide), geometry.is_vertical(detection.quad), part)
+    return _Crop(detection, quad, geometry.crop_quad(image, wide), geometry.is_vertical(detection.quad, ratio), part)
 
 
 def _along_column(row: Recognition, cells: list[tuple[float, float]]) -> Recognition:

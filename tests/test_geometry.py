@@ -92,6 +92,18 @@ def test_a_steep_line_runs_downwards(degrees: float) -> None:
     assert up[0, 0] > up[3, 0]  # its upper side is the picture's right
 
 
+def test_what_is_about_square_runs_as_its_page_does() -> None:
+    across = [box(10, 40 * i, 200, 20) for i in range(4)]
+    down = [box(40 * i, 10, 20, 200) for i in range(4)]
+    square = box(300, 300, 20, 22)
+    assert not geometry.is_vertical(square, geometry.page_ratio([*across, square]))
+    assert geometry.is_vertical(square, geometry.page_ratio([*down, square]))
+    assert not geometry.is_vertical(square, geometry.page_ratio([*down[:2], square]))  # too few to tell
+    assert not geometry.is_vertical(square, geometry.page_ratio([*down, *across[:2], square]))
+    assert not geometry.is_vertical(across[0], geometry.page_ratio([*down, across[0]]))  # long lines tell themselves
+    assert geometry.page_ratio([]) == geometry.VERTICAL_RATIO
+
+
 def test_order_quad_of_a_diamond_starts_at_its_top() -> None:
     for x, y in itertools.product((0, 0.00001, -0.00001), repeat=2):
         diamond = np.array([[10 + x, 0], [20, 10 + y], [10, 20], [0, 10]])
