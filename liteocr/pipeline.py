@@ -43,7 +43,7 @@ reader of quads tight ones."""
 _ASKED = 8
 """How many lines of a page, its longest, the classifier sees first: where it is sure that all stand one way up, it sees
 no others. A line that stands the other way up all the same reads badly (:data:`_POOR`)."""
-_DOUBT = 2.0
+_DOUBT = 3.0
 """Log-odds of a line's way up (:func:`liteocr.orientation.line_odds`) below which it is read both ways."""
 _POOR = 0.8
 """Recognition score below which a line is read the other way up, too: upside down, text reads badly."""

@@ -24,9 +24,9 @@ def test_a_line_in_doubt_follows_the_page() -> None:
     assert line_angles([Angle(0, SURE)] * 5 + [Angle(180, 0.99)], [10.0] * 6) == [0] * 6
 
 
-def test_a_line_alone_is_turned_from_ninety_percent_on() -> None:
-    assert line_angles([Angle(180, 0.89)], [10.0]) == [0]
-    assert line_angles([Angle(180, 0.91)], [10.0]) == [180]
+def test_a_line_alone_is_turned_from_eighty_percent_on() -> None:
+    assert line_angles([Angle(180, 0.79)], [10.0]) == [0]
+    assert line_angles([Angle(180, 0.81)], [10.0]) == [180]
 
 
 def test_sure_and_long_lines_weigh_more_in_the_page() -> None:
@@ -42,10 +42,10 @@ def test_a_tie_is_upright(angles: list[Angle]) -> None:
 
 
 def test_the_odds_of_a_lone_line_by_hand() -> None:
-    # ln(0.8 / 0.2) - ln(0.9 / 0.1), no neighbours
-    assert line_odds([Angle(180, 0.8)], [5.0]) == pytest.approx([1.3863 - 2.1972], abs=1e-4)
-    # the same as 20 % for 180 degrees
-    assert line_odds([Angle(0, 0.8)], [5.0]) == pytest.approx([-1.3863 - 2.1972], abs=1e-4)
+    # ln(0.9 / 0.1) - ln(0.8 / 0.2), no neighbours
+    assert line_odds([Angle(180, 0.9)], [5.0]) == pytest.approx([2.1972 - 1.3863], abs=1e-4)
+    # the same as 10 % for 180 degrees
+    assert line_odds([Angle(0, 0.9)], [5.0]) == pytest.approx([-2.1972 - 1.3863], abs=1e-4)
 
 
 def test_the_better_reading_wins() -> None:
@@ -56,9 +56,9 @@ def test_the_better_reading_wins() -> None:
 
 
 def test_unanimous_lines_agree_and_each_is_sure() -> None:
-    assert unanimous([Angle(0, 0.91)] * 3) and unanimous([Angle(180, 0.91)] * 3)
+    assert unanimous([Angle(0, 0.81)] * 3) and unanimous([Angle(180, 0.81)] * 3)
     assert not unanimous([Angle(0, SURE), Angle(180, SURE)])
-    assert not unanimous([Angle(0, SURE), Angle(0, 0.89)])
+    assert not unanimous([Angle(0, SURE), Angle(0, 0.79)])
     assert line_odds([Angle(0, SURE), NO_ANSWER], [9.0, 9.0])[0] == line_odds([Angle(0, SURE)], [9.0])[0]
 
 

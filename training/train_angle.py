@@ -36,7 +36,7 @@ BATCH = 32
 SQUEEZE = 1.25
 MAX_WIDTH = 160
 
-SURE = 0.9  # the score at which a pipeline would turn a line
+SURE = 0.9  # the score from which on "kept" and "found" count
 
 Picture = npt.NDArray[np.uint8]
 
